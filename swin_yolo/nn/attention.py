@@ -1,0 +1,120 @@
+"""Window attention with relative position bias, plain and shifted.
+
+Swin Transformer, arXiv 2103.14030, Sec. 3.2.
+
+Shapes: `B` batch, `H W` map in tokens, `C` channels, `nW` windows per image, `N` tokens per window, `nH` heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .window import (
+    cached_shifted_window_mask,
+    effective_shift,
+    pad_to_windows,
+    relative_position_index,
+    shifted_window_mask,
+    window_partition,
+    window_reverse,
+)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside windows, W-MSA, with relative position bias (Swin, Eq. 4).
+
+    Parameter names are those of the official release, so that its weights load.
+
+    Args:
+        dim: channels C.
+        window_size: side of a window in tokens.
+        num_heads: heads; divides `dim`.
+        qkv_bias: whether q, k and v have a bias.
+
+    Raises:
+        ValueError: if `num_heads` does not divide `dim`, or a size is not a positive integer.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(self, dim: int, window_size: int, num_heads: int, *, qkv_bias: bool = True):
+        super().__init__()
+        check_positive_int("window_size", window_size)
+        check_positive_int("num_heads", num_heads)
+        if dim % num_heads:
+            raise ValueError(f"dim must be divisible by num_heads, got dim={dim}, num_heads={num_heads}")
+        self.dim, self.window_size, self.num_heads = dim, window_size, num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, num_heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        index = relative_position_index(window_size).flatten()
+        self.register_buffer("relative_position_index", index, persistent=False)
+
+    def relative_position_bias(self) -> Tensor:
+        """(nH, N, N) bias added to the attention logits."""
+        bias = self.relative_position_bias_table[self.relative_position_index]  # N*N nH
+        return rearrange(bias, "(n m) h -> h n m", n=self.window_size**2)
+
+    def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend inside each window.
+
+        Args:
+            windows: (B nW, N, C), the windows of one image one after the other.
+            mask: (nW, N, N), added to the logits of every head; None for W-MSA.
+
+        Returns:
+            (B nW, N, C).
+        """
+        q, k, v = rearrange(self.qkv(windows), "b n (three h d) -> three b h n d", three=3, h=self.num_heads)
+        bias = self.relative_position_bias().to(q.dtype)
+        if mask is None:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        else:
+            bias = bias + mask.to(q.dtype)[:, None]  # nW nH N N
+            B = windows.shape[0] // mask.shape[0]
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias if B == 1 else bias.repeat(B, 1, 1, 1))
+        return self.proj(rearrange(x, "b h n d -> b n (h d)"))
+
+
+def shifted_window_attention(x: Tensor, attention: WindowAttention, shift_size: int) -> Tensor:
+    """(S)W-MSA over a whole map: pad, roll, attend in windows, roll back, crop.
+
+    The shift belongs to the layer, not to training: it is the same in train() and eval().
+
+    Args:
+        x: (B, H, W, C), any H and W from 1 up.
+        attention: the window attention.
+        shift_size: 0 for W-MSA, window_size // 2 for SW-MSA.
+
+    Returns:
+        (B, H, W, C).
+    """
+    H, W = x.shape[1:3]
+    window_size = attention.window_size
+    # Pad before rolling: the mask takes the last window as the wrapped one, so the roll must be of whole windows.
+    x = pad_to_windows(x, window_size)
+    padded_hw = (x.shape[1], x.shape[2])
+    shift = effective_shift(*padded_hw, window_size, shift_size)
+    mask = None
+    if any(shift):
+        # A traced graph computes the mask from its input's shape; one baked in would hold for one size only.
+        build = shifted_window_mask if is_traced() else cached_shifted_window_mask
+        mask = build(*padded_hw, window_size, shift, x.device)
+        x = torch.roll(x, shifts=(-shift[0], -shift[1]), dims=(1, 2))
+    x = window_reverse(attention(window_partition(x, window_size), mask), window_size, *padded_hw)
+    if mask is not None:
+        x = torch.roll(x, shifts=shift, dims=(1, 2))
+    return x[:, :H, :W, :]
+
+
+def is_traced() -> bool:
+    """Whether a graph is being recorded rather than values computed."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
+def check_positive_int(name: str, value: int) -> None:
+    """Raise ValueError naming the argument if `value` is not an int of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")

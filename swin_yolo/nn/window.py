@@ -1,0 +1,126 @@
+"""Windows of a feature map: partition, cyclic shift and the mask that keeps SW-MSA local.
+
+Swin Transformer, arXiv 2103.14030, Sec. 3.2.
+
+Shapes: `B` batch, `H W` map in tokens, `C` channels, `nW` windows per image, `N` tokens per window.
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+# The released Swin weights were trained with -100 and not with -inf; both vanish in the softmax of fp16 and wider.
+MASKED = -100.0
+
+# Distinct (H, W, window, shift, device) whose masks are kept. Multi-scale training at 640 px meets about 20 sizes
+# on 4 levels; a mask at 160x160 takes 5 MB.
+MASK_CACHE_SIZE = 64
+
+
+def window_partition(x: Tensor, window_size: int) -> Tensor:
+    """Cut a map into windows, row by row.
+
+    Args:
+        x: (B, H, W, C) with H and W multiples of `window_size`.
+        window_size: side of a window in tokens.
+
+    Returns:
+        (B nW, N, C).
+    """
+    return rearrange(x, "b (h p) (w q) c -> (b h w) (p q) c", p=window_size, q=window_size)
+
+
+def window_reverse(windows: Tensor, window_size: int, H: int, W: int) -> Tensor:
+    """Put windows back into the map they were cut from.
+
+    Args:
+        windows: (B nW, N, C).
+        window_size: side of a window in tokens.
+        H, W: map size in tokens, multiples of `window_size`.
+
+    Returns:
+        (B, H, W, C).
+    """
+    h, w = H // window_size, W // window_size
+    return rearrange(windows, "(b h w) (p q) c -> b (h p) (w q) c", h=h, w=w, p=window_size, q=window_size)
+
+
+def padded_size(size: int, window_size: int) -> int:
+    """`size` rounded up to whole windows, in tokens."""
+    return -(-size // window_size) * window_size
+
+
+def pad_to_windows(x: Tensor, window_size: int) -> Tensor:
+    """Pad a (B, H, W, C) map with zeros below and to the right, to whole windows."""
+    H, W = x.shape[1:3]
+    below, right = padded_size(H, window_size) - H, padded_size(W, window_size) - W
+    return F.pad(x, (0, 0, 0, right, 0, below)) if below or right else x
+
+
+def effective_shift(H: int, W: int, window_size: int, shift_size: int) -> tuple[int, int]:
+    """(rows, columns) to roll a padded H x W map by: 0 on an axis that one window covers, as nothing lies beyond."""
+    return (shift_size if H > window_size else 0, shift_size if W > window_size else 0)
+
+
+def _shifted_segments(size: int, window_size: int, shift: int, device: torch.device) -> Tensor:
+    """(size,) number of the stretch of an axis that each token lies in after the roll: 0, 1 or 2.
+
+    The roll brings the first `shift` tokens behind the last ones, into the same window; 1 and 2 tell them apart.
+    """
+    position = torch.arange(size, device=device)
+    if not shift:
+        return torch.zeros_like(position)
+    return (position >= size - window_size).long() + (position >= size - shift).long()
+
+
+def shifted_window_mask(
+    H: int, W: int, window_size: int, shift: tuple[int, int], device: torch.device | None = None
+) -> Tensor:
+    """Additive mask of SW-MSA (Swin, arXiv 2103.14030, Sec. 3.2, Fig. 4).
+
+    Args:
+        H, W: padded map size in tokens, multiples of `window_size`.
+        window_size: side of a window in tokens.
+        shift: (rows, columns) the map was rolled by; 0 means not rolled on that axis.
+        device: where to build it; the default device if None.
+
+    Returns:
+        (nW, N, N) float32: 0 where two tokens were neighbours before the roll, -100 elsewhere.
+    """
+    device = torch.device("cpu") if device is None else device
+    rows = _shifted_segments(H, window_size, shift[0], device)
+    cols = _shifted_segments(W, window_size, shift[1], device)
+    region = (rows[:, None] * 3 + cols)[None, :, :, None]  # 1 H W 1
+    region = window_partition(region, window_size).squeeze(-1)  # nW N
+    cross = region[:, :, None] != region[:, None, :]  # nW N N
+    return torch.zeros(cross.shape, device=device).masked_fill(cross, MASKED)
+
+
+@lru_cache(maxsize=MASK_CACHE_SIZE)
+def cached_shifted_window_mask(
+    H: int, W: int, window_size: int, shift: tuple[int, int], device: torch.device
+) -> Tensor:
+    """`shifted_window_mask`, computed once per argument set and shared by all layers; treat it as read-only.
+
+    It lives here and not in a buffer, so that no checkpoint, EMA copy or deepcopy carries it.
+    """
+    # A mask born in inference mode could not take part in a later training step.
+    with torch.inference_mode(False):
+        return shifted_window_mask(H, W, window_size, shift, device)
+
+
+def relative_position_index(window_size: int) -> Tensor:
+    """Row of the relative position bias table for each pair of tokens of a window (Swin, Sec. 3.2, Eq. 4).
+
+    Returns:
+        (N, N) int64 in [0, (2 window_size - 1)^2): entry (i, j) is (dy + w - 1) (2w - 1) + dx + w - 1, where (dy, dx)
+        is the position of token i less that of token j.
+    """
+    axis = torch.arange(window_size)
+    ys, xs = torch.meshgrid(axis, axis, indexing="ij")
+    coords = torch.stack([ys.flatten(), xs.flatten()])  # 2 N
+    dy, dx = coords[:, :, None] - coords[:, None, :] + window_size - 1  # N N each
+    return dy * (2 * window_size - 1) + dx
