@@ -2,20 +2,10 @@
 
 from .attention import WindowAttention, shifted_window_attention
 from .c3str import C3STR
+from .patch import LayerNorm2d, PatchEmbed, PatchMerging
 from .register import register
-from .swin import (
-    LayerNorm2d,
-    PatchEmbed,
-    PatchMerging,
-    SwinBlock,
-    SwinStage,
-    SwinTransformer,
-    set_drop_path,
-    swin_b,
-    swin_l,
-    swin_s,
-    swin_t,
-)
+from .swin import SwinBlock, SwinStage, set_drop_path
+from .swin_transformer import SwinTransformer, swin_b, swin_l, swin_s, swin_t
 
 __all__ = [
     "C3STR",

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .arguments import check_positive_int
 from .window import (
     cached_shifted_window_mask,
     effective_shift,
@@ -112,9 +113,3 @@ def shifted_window_attention(x: Tensor, attention: WindowAttention, shift_size: 
 def is_traced() -> bool:
     """Whether a graph is being recorded rather than values computed."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
-
-
-def check_positive_int(name: str, value: int) -> None:
-    """Raise ValueError naming the argument if `value` is not an int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")

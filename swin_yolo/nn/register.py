@@ -27,7 +27,8 @@ from ultralytics.utils import LOGGER
 from ..errors import InputError
 from ..paths import shipped_dir
 from .c3str import C3STR
-from .swin import LayerNorm2d, PatchEmbed, PatchMerging, SwinStage
+from .patch import LayerNorm2d, PatchEmbed, PatchMerging
+from .swin import SwinStage
 
 _MARK = "_swin_yolo_wrapper"
 
@@ -96,7 +97,7 @@ def _replace(name: str, wrapper: Callable) -> None:
 
 def _wrap_parse_model(parse_model: Callable) -> Callable:
     def parse(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
-        """ultralytics' parse_model, with our layers in the rows that name them."""
+        """The parse_model of ultralytics, with our layers in the rows that name them."""
         rows = [*d["backbone"], *d["head"]]
         where = d.get("yaml_file", "model YAML")
         for i, row in enumerate(rows):
@@ -217,7 +218,7 @@ def _held_log() -> Iterator[list[str]]:
 
 def _wrap_yaml_model_load(yaml_model_load: Callable) -> Callable:
     def load(path: str | Path) -> dict[str, Any]:
-        """ultralytics' yaml_model_load, which also finds the YAMLs that come with swin_yolo."""
+        """The yaml_model_load of ultralytics, which also finds the YAMLs that come with swin_yolo."""
         try:
             return yaml_model_load(path)
         except FileNotFoundError:

@@ -39,7 +39,8 @@ def window_reverse(windows: Tensor, window_size: int, H: int, W: int) -> Tensor:
     Args:
         windows: (B nW, N, C).
         window_size: side of a window in tokens.
-        H, W: map size in tokens, multiples of `window_size`.
+        H: map height in tokens, a multiple of `window_size`.
+        W: map width in tokens, a multiple of `window_size`.
 
     Returns:
         (B, H, W, C).
@@ -62,7 +63,8 @@ def pad_to_windows(x: Tensor, window_size: int) -> Tensor:
 
 def effective_shift(H: int, W: int, window_size: int, shift_size: int) -> tuple[int, int]:
     """(rows, columns) to roll a padded H x W map by: 0 on an axis that one window covers, as nothing lies beyond."""
-    return (shift_size if H > window_size else 0, shift_size if W > window_size else 0)
+    rows, cols = (shift_size if size > window_size else 0 for size in (H, W))
+    return rows, cols
 
 
 def _shifted_segments(size: int, window_size: int, shift: int, device: torch.device) -> Tensor:
@@ -82,7 +84,8 @@ def shifted_window_mask(
     """Additive mask of SW-MSA (Swin, arXiv 2103.14030, Sec. 3.2, Fig. 4).
 
     Args:
-        H, W: padded map size in tokens, multiples of `window_size`.
+        H: padded map height in tokens, a multiple of `window_size`.
+        W: padded map width in tokens, a multiple of `window_size`.
         window_size: side of a window in tokens.
         shift: (rows, columns) the map was rolled by; 0 means not rolled on that axis.
         device: where to build it; the default device if None.
