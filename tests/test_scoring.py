@@ -10,8 +10,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from ultralytics.utils.metrics import ConfusionMatrix
 
+from swin_yolo.data.coco import CocoIndex
 from swin_yolo.engine.confusion import confusion_matrix
-from swin_yolo.engine.scoring import METRIC_NAMES, load_predictions, score_detections, score_predictions_file
+from swin_yolo.engine.scoring import METRIC_NAMES, load_predictions, score_detections
 from swin_yolo.errors import InputError
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco_eval_ref"
@@ -88,9 +89,9 @@ def stock_evaluation(truth: COCO, detections: list[dict]) -> COCOeval:
 
 @needs_reference
 def test_reference_evaluation_gives_exactly_the_published_numbers():
-    score = score_predictions_file(
-        REFERENCE / "instances_val2014_fakebbox100_results.json", REFERENCE / "instances_val2014_100.json"
-    )
+    truth = CocoIndex.from_json(REFERENCE / "instances_val2014_100.json", REFERENCE).to_coco()
+    results = load_predictions(REFERENCE / "instances_val2014_fakebbox100_results.json", truth)
+    score = score_detections(truth, results)
     expected = json.loads((REFERENCE / "expected.json").read_text())
     assert list(score.metrics) == list(METRIC_NAMES)
     assert list(score.metrics.values()) == expected["pycocotools_2.0.11"]
@@ -309,15 +310,6 @@ def test_bad_results_file_is_one_line_with_file_and_entry(tmp_path, content, mes
 def test_absent_results_file_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"none\.json: cannot be read"):
         load_predictions(tmp_path / "none.json", coco([]))
-
-
-def test_results_file_is_scored_without_images(tmp_path):
-    truth = coco([(1, 1, (0, 0, 50, 50))])
-    (tmp_path / "instances.json").write_text(json.dumps(truth.dataset))
-    (tmp_path / "results.json").write_text(json.dumps([found(1, 1, (0, 0, 50, 50), 0.9)]))
-    assert score_predictions_file(tmp_path / "results.json", tmp_path / "instances.json").metrics[
-        "AP"
-    ] == pytest.approx(1)
 
 
 # Confusion matrix

@@ -100,8 +100,9 @@ def shifted_window_attention(x: Tensor, attention: WindowAttention, shift_size: 
     shift = effective_shift(*padded_hw, window_size, shift_size)
     mask = None
     if any(shift):
-        # A traced graph computes the mask from its input's shape; one baked in would hold for one size only.
-        build = shifted_window_mask if is_traced() else cached_shifted_window_mask
+        # A traced graph computes the mask from its input's shape; one baked in would hold for one size only. And a
+        # tensor without values (FakeTensorMode) must not be kept for runs that have them.
+        build = shifted_window_mask if is_traced(x) else cached_shifted_window_mask
         mask = build(*padded_hw, window_size, shift, x.device)
         x = torch.roll(x, shifts=(-shift[0], -shift[1]), dims=(1, 2))
     x = window_reverse(attention(window_partition(x, window_size), mask), window_size, *padded_hw)
@@ -110,6 +111,6 @@ def shifted_window_attention(x: Tensor, attention: WindowAttention, shift_size: 
     return x[:, :H, :W, :]
 
 
-def is_traced() -> bool:
-    """Whether a graph is being recorded rather than values computed."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+def is_traced(x: Tensor) -> bool:
+    """Whether a graph or shapes (by a tensor subclass) are being recorded, rather than values computed."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling() or type(x) is not Tensor

@@ -45,6 +45,8 @@ class C3STR(nn.Module):
         if not isinstance(shortcut, bool):
             raise ValueError(f"shortcut must be True or False, got {shortcut!r}")
         hidden = int(c2 * e)
+        if hidden < 1:
+            raise ValueError(f"e must give at least one inner channel, got e={e}, c2={c2}")
         self.shortcut = shortcut
         self.cv1 = Conv(c1, hidden, 1, 1)
         self.cv2 = Conv(c1, hidden, 1, 1)

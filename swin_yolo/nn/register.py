@@ -45,8 +45,8 @@ class RowKind:
     """
 
     stand_in: str
-    channels: Callable[[nn.Module], tuple[int, ...]]
-    depth: Callable[[nn.Module], int] | None = None
+    channels: Callable[[Any], tuple[int, ...]]
+    depth: Callable[[Any], int] | None = None
     keeps_channels: bool = False
 
 
@@ -111,13 +111,14 @@ def _wrap_parse_model(parse_model: Callable) -> Callable:
         layers, probes = parsed[: len(rows)], dict(zip(probed, parsed[len(rows) :], strict=True))
         summaries = {}
         for i, row in ours.items():
-            stand_in = layers[i]
+            stand_in, kind = layers[i], LAYERS[row[2]][1]
             layers[i], args = _build(f"{where}: row {i} ({row[2]})", row, stand_in, probes.get(i, stand_in))
-            summaries[i] = f"{layers[i].type:<45}{args!s:<30}"
+            depth = kind.depth(stand_in) if kind.depth else 1
+            summaries[i] = f"{depth:>3}{layers[i].np:10.0f}  {layers[i].type:<45}{args!s:<30}"
         for line in lines:
             i = int(line.split()[0]) if re.match(r"\s*\d+ ", line) else -1
             if i in ours:
-                line = f"{i:>3}{layers[i].f!s:>20}{ours[i][1]:>3}{layers[i].np:10.0f}  {summaries[i]}"
+                line = f"{i:>3}{layers[i].f!s:>20}{summaries[i]}"
             if i < len(rows):
                 LOGGER.info(line)
         return layers, sorted(_read_rows(rows) & set(save))
@@ -130,7 +131,7 @@ def _check_row(where: str, row: Any) -> None:
     if not isinstance(row, list) or len(row) != 4 or not isinstance(row[3], list):
         raise InputError(f"{where}: expected [from, repeats, layer, [arguments]], got {row}")
     source, repeats, name, args = row
-    if name not in LAYERS:
+    if not isinstance(name, str) or name not in LAYERS:
         if not isinstance(name, str) or not ("." in name or hasattr(tasks, name)):
             raise InputError(f"{where}: unknown layer {name!r}; ours are {', '.join(LAYERS)}, others are ultralytics'")
         return
@@ -163,7 +164,7 @@ def _read_rows(rows: list[list]) -> set[int]:
     return {x % i for i, row_sources in sources for x in row_sources if x != -1 and i}
 
 
-def _build(where: str, row: list, stand_in: nn.Module, probe: nn.Module) -> tuple[nn.Module, list]:
+def _build(where: str, row: list, stand_in: Any, probe: Any) -> tuple[Any, list]:
     """Our layer of a row, with the parser's bookkeeping carried over from its stand-in, and the arguments it took."""
     cls, kind = LAYERS[row[2]]
     args = list(kind.channels(probe))
@@ -173,12 +174,24 @@ def _build(where: str, row: list, stand_in: nn.Module, probe: nn.Module) -> tupl
     keywords = extra.pop() if extra and isinstance(extra[-1], dict) else {}
     try:
         bound = inspect.signature(cls).bind(*args, *extra, **keywords)
-        layer = cls(*bound.args, **bound.kwargs)
+        with _activation_of(stand_in):
+            layer: Any = cls(*bound.args, **bound.kwargs)
     except (TypeError, ValueError) as e:
         raise InputError(f"{where}: {e}; its arguments are {_signature(cls)}, got {row[3]}") from e
     layer.i, layer.f, layer.type = stand_in.i, stand_in.f, f"{cls.__module__}.{cls.__qualname__}"
     layer.np = sum(p.numel() for p in layer.parameters())
     return layer, [*args, *extra, *([keywords] if keywords else [])]
+
+
+@contextmanager
+def _activation_of(stand_in: nn.Module) -> Iterator[None]:
+    """Give Convs built inside the activation of the stand-in: a YAML's `activation` ends with ultralytics' parsing."""
+    default_act = tasks.Conv.default_act
+    tasks.Conv.default_act = getattr(getattr(stand_in, "cv1", stand_in), "act", default_act)
+    try:
+        yield
+    finally:
+        tasks.Conv.default_act = default_act
 
 
 def _signature(cls: type[nn.Module]) -> str:

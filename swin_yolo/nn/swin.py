@@ -6,7 +6,6 @@ between the two move nothing.
 Shapes: `B` batch, `H W` map in tokens, `C` channels.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
@@ -155,6 +154,8 @@ class SwinStage(nn.Module):
         depth += depth % 2
         num_heads = nearest_num_heads(c2) if num_heads is None else num_heads
         rates = drop_path if isinstance(drop_path, list) else [drop_path] * depth
+        if len(rates) != depth:
+            raise ValueError(f"drop_path must be one rate or {depth}, one for each block, got {rates}")
         self.proj_in = nn.Linear(c1, c2) if c1 != c2 else None
         self.blocks = nn.ModuleList(
             SwinBlock(
@@ -171,10 +172,9 @@ class SwinStage(nn.Module):
         if self.proj_in is not None:
             init_linear(self.proj_in)
         if zero_init:
-            for block in self.blocks:
-                for linear in (block.attn.proj, block.mlp.fc2):
-                    nn.init.zeros_(linear.weight)
-                    nn.init.zeros_(linear.bias)
+            for name, parameter in self.blocks.named_parameters():
+                if ".attn.proj." in name or ".mlp.fc2." in name:
+                    nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H, W), any H and W from 1 up."""
@@ -186,6 +186,11 @@ class SwinStage(nn.Module):
         return x.permute(0, 3, 1, 2)  # B C H W
 
 
+def drop_path_rates(rate: float, blocks: int) -> list[float]:
+    """Drop probability of each block: 0 at the first, rising linearly to `rate` at the last."""
+    return [rate * i / max(blocks - 1, 1) for i in range(blocks)]
+
+
 def set_drop_path(model: nn.Module, rate: float) -> int:
     """Set the drop probability of all Swin blocks of a model: 0 at the first, rising linearly to `rate` at the last.
 
@@ -193,7 +198,7 @@ def set_drop_path(model: nn.Module, rate: float) -> int:
         How many blocks were set.
     """
     blocks = [m for m in model.modules() if isinstance(m, SwinBlock)]
-    for block, p in zip(blocks, torch.linspace(0, rate, len(blocks)).tolist(), strict=True):
+    for block, p in zip(blocks, drop_path_rates(rate, len(blocks)), strict=True):
         block.drop_path.p = p
     return len(blocks)
 

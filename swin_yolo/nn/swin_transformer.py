@@ -3,11 +3,12 @@
 Shapes: `B` batch, `H W` image in pixels.
 """
 
-import torch
+from itertools import islice
+
 from torch import Tensor, nn
 
 from .patch import PatchEmbed, PatchMerging
-from .swin import SwinStage, init_linear
+from .swin import SwinStage, drop_path_rates, init_linear
 
 
 class SwinTransformer(nn.Module):
@@ -15,7 +16,7 @@ class SwinTransformer(nn.Module):
 
     Args:
         embed_dim: channels of the first stage; each later stage doubles them.
-        depths: blocks of each stage.
+        depths: blocks of each stage; odd numbers get the next even one, as in `SwinStage`.
         num_heads: heads of each stage.
         window_size: side of a window in tokens.
         mlp_ratio: hidden channels of the MLPs as a multiple of the stage's.
@@ -39,12 +40,13 @@ class SwinTransformer(nn.Module):
         drop_path: float = 0.0,
     ):
         super().__init__()
-        rates = torch.linspace(0, drop_path, sum(depths)).split(list(depths))
+        depths = tuple(depth + depth % 2 for depth in depths)
+        rates = iter(drop_path_rates(drop_path, sum(depths)))
         dims = [embed_dim * 2**i for i in range(len(depths))]
         self.patch_embed = PatchEmbed(3, embed_dim, patch_size)
         self.stages = nn.ModuleList(
-            SwinStage(dim, dim, depth, window_size, mlp_ratio, local, heads, drop_path=rate.tolist())
-            for dim, depth, heads, rate in zip(dims, depths, num_heads, rates, strict=True)
+            SwinStage(dim, dim, depth, window_size, mlp_ratio, local, heads, drop_path=list(islice(rates, depth)))
+            for dim, depth, heads in zip(dims, depths, num_heads, strict=True)
         )
         self.downsamples = nn.ModuleList(PatchMerging(dim) for dim in dims[:-1])
         self.norm = nn.LayerNorm(dims[-1])

@@ -1,0 +1,159 @@
+"""A COCO split as an ultralytics dataset: its mosaic, mixup, HSV, letterbox, caches and loaders, our labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from ultralytics.cfg import IterableSimpleNamespace
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.utils import DEFAULT_CFG, LOGGER
+
+from swin_yolo.data.coco import CocoIndex
+from swin_yolo.data.image_files import check_size, undecodable
+from swin_yolo.errors import InputError
+
+CHECKED_AT_ONCE = 2000  # images; a larger set's headers are read as its images are loaded
+
+
+class CocoDataset(YOLODataset):
+    """The images of a `CocoIndex` with their boxes, for ultralytics' loaders.
+
+    Nothing is written beside the images (ultralytics would put a .cache file there) except by `cache="disk"`, which
+    asks for it. Without it a .npy file beside an image is the user's and is not touched.
+    """
+
+    def __init__(
+        self,
+        index: CocoIndex,
+        *,
+        imgsz: int = 640,
+        augment: bool = False,
+        hyp: IterableSimpleNamespace = DEFAULT_CFG,
+        rect: bool = False,
+        batch_size: int = 16,
+        stride: int = 32,
+        pad: float = 0.0,
+        cache: bool | str | None = None,
+        single_cls: bool = False,
+        classes: list[int] | None = None,
+        fraction: float | int = 1.0,
+        prefix: str = "",
+    ):
+        """Check the image files and set up ultralytics' dataset.
+
+        Args:
+            index: the split.
+            imgsz: longer side of the images in pixels.
+            augment: train-time augmentation, as `hyp` says.
+            hyp: ultralytics' settings (mosaic, mixup, hsv_h, ...).
+            rect: batches of like shape instead of squares.
+            batch_size: images per batch; with `rect`, images are grouped by it.
+            stride: largest stride of the model, which batch shapes are multiples of.
+            pad: strides that a `rect` batch is padded by (ultralytics: 0 in training, 0.5 in validation).
+            cache: False or None, True or "ram", or "disk" (.npy files beside the images).
+            single_cls: make every class 0.
+            classes: class indices to keep; None keeps all.
+            fraction: part (0..1] or number (int > 1) of the images to use, spread evenly over the JSON's order.
+            prefix: put before log lines.
+
+        Raises:
+            InputError: an image is missing, does not decode, or has not the size that the JSON says. Sets of more than
+                2000 images are checked for missing files here and for the rest when an image is loaded.
+        """
+        self.index = index
+        self._npy_asked_for = isinstance(cache, str) and cache.lower() == "disk"
+        index.check_files()
+        if len(index) <= CHECKED_AT_ONCE:
+            index.check_images()
+        if self._npy_asked_for:
+            LOGGER.warning(f"{prefix}cache='disk' writes one .npy file per image into {index.images_dir}")
+        super().__init__(
+            img_path=str(index.images_dir),
+            imgsz=imgsz,
+            augment=augment,
+            hyp=hyp,
+            rect=rect,
+            batch_size=batch_size,
+            stride=stride,
+            pad=pad,
+            cache=cache,
+            single_cls=single_cls,
+            classes=classes,
+            fraction=fraction,
+            prefix=prefix,
+            task="detect",
+            data={"names": dict(enumerate(index.names)), "nc": len(index.names), "channels": 3},
+        )
+
+    def image_id_of(self, im_file: str) -> int:
+        """The COCO image id of a batch's `im_file`."""
+        return int(self.index.image_ids[self._row_of[im_file]])
+
+    def get_img_files(self, img_path: str | list[str]) -> list[str]:
+        """Paths of the images in use, in the JSON's order; `img_path` is not read, the index has them."""
+        rows = evenly_spaced(len(self.index), self.fraction)
+        self._row_of = {str(self.index.image_file(row)): row for row in rows}
+        return list(self._row_of)
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        """One dict per image, as ultralytics reads them from txt files; an image without boxes has 0 rows."""
+        return [self._label(im_file) for im_file in self.im_files]
+
+    def load_image(
+        self, i: int, rect_mode: bool = True, resize_short: bool = False
+    ) -> tuple[NDArray[np.uint8], tuple[int, int], tuple[int, int]]:
+        """The image (H, W, 3) BGR, its original (h, w) and its resized (h, w).
+
+        Raises:
+            InputError: the file is gone, does not decode, or has not the size that the JSON says.
+        """
+        image_file, annotations_file = Path(self.im_files[i]), self.index.annotations_file
+        try:
+            image, original_hw, resized_hw = super().load_image(i, rect_mode, resize_short)
+        except (OSError, cv2.error) as error:
+            if not image_file.is_file():
+                raise InputError(f"{image_file}: the image is no longer there; {annotations_file} lists it") from error
+            why = "OpenCV cannot read it"
+            raise undecodable(image_file, annotations_file=annotations_file, why=why) from error
+        width, height = self.index.sizes_wh[self._row_of[str(image_file)]].tolist()
+        if (height, width) != tuple(original_hw):
+            file_wh = (original_hw[1], original_hw[0])
+            check_size(file_wh, image_file=image_file, json_wh=(width, height), annotations_file=annotations_file)
+        return image, original_hw, resized_hw
+
+    @property
+    def npy_files(self) -> Sequence[Path]:
+        """Where ultralytics looks for, and puts, decoded images; a path that cannot exist unless they were asked for.
+
+        Without this it loads, rewrites or deletes whatever .npy lies beside an image.
+        """
+        return self._npy_files
+
+    @npy_files.setter
+    def npy_files(self, files: Sequence[Path]) -> None:
+        self._npy_files = files if self._npy_asked_for else [Path(f) / "not-cached.npy" for f in self.im_files]
+
+    def _label(self, im_file: str) -> dict[str, Any]:
+        row = self._row_of[im_file]
+        width, height = self.index.sizes_wh[row].tolist()
+        class_indices, boxes_cxcywhn = self.index.labels(row)
+        return {
+            "im_file": im_file,
+            "shape": (height, width),
+            "cls": class_indices.astype(np.float32)[:, None],  # k 1
+            "bboxes": boxes_cxcywhn,  # k 4
+            "segments": [],
+            "keypoints": None,
+            "normalized": True,
+            "bbox_format": "xywh",
+        }
+
+
+def evenly_spaced(n: int, fraction: float | int) -> list[int]:
+    """Which of n images to use: all for 1.0, that part of them for a float, that many for an int; at least one."""
+    count = fraction if isinstance(fraction, int) else round(n * fraction)
+    count = min(max(count, 1), n)
+    return [i * n // count for i in range(count)]

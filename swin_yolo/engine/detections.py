@@ -1,0 +1,74 @@
+"""Model outputs as COCO results: original pixels, original image and category ids."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from ultralytics.utils import ops
+
+from swin_yolo.data.dataset import CocoDataset
+from swin_yolo.engine.scoring import Detection
+
+# COCO's own results files carry 2 to 3 decimals of a pixel and 3 of a score; more digits of the score keep ties apart.
+BOX_DECIMALS = 3
+SCORE_DECIMALS = 6
+
+
+def to_detections(
+    boxes_xyxy: Tensor,
+    scores: Tensor,
+    class_indices: Tensor,
+    *,
+    image_id: int,
+    category_id_of: Mapping[int, int],
+) -> list[Detection]:
+    """Boxes of one image as COCO results entries.
+
+    Args:
+        boxes_xyxy: (N, 4) in pixels of the original image. N may be 0.
+        scores: (N,).
+        class_indices: (N,) whole numbers.
+        image_id: of the image.
+        category_id_of: category_id of a class index; boxes of other classes are left out.
+    """
+    boxes_xywh = torch.cat((boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]), 1)
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_id_of[int(class_index)],
+            "bbox": [round(value, BOX_DECIMALS) for value in box],
+            "score": round(score, SCORE_DECIMALS),
+        }
+        for box, score, class_index in zip(boxes_xywh.tolist(), scores.tolist(), class_indices.tolist(), strict=True)
+        if int(class_index) in category_id_of
+    ]
+
+
+def batch_detections(
+    predictions: list[dict[str, Tensor]],
+    batch: dict[str, Any],
+    dataset: CocoDataset,
+    category_id_of: Mapping[int, int],
+) -> list[Detection]:
+    """What ultralytics' NMS gave for a batch of its loader, as COCO results entries.
+
+    Args:
+        predictions: for each image `bboxes` (N, 4) xyxy in pixels of the network's input, `conf` (N,), `cls` (N,).
+        batch: a batch of `dataset`, with the letterboxing of each image.
+        dataset: where the batch comes from.
+        category_id_of: category_id of a class index of the model.
+    """
+    entries = []
+    for i, prediction in enumerate(predictions):
+        boxes_xyxy = ops.scale_boxes(
+            batch["img"].shape[2:], prediction["bboxes"].clone(), batch["ori_shape"][i], ratio_pad=batch["ratio_pad"][i]
+        )
+        entries += to_detections(
+            boxes_xyxy,
+            prediction["conf"],
+            prediction["cls"],
+            image_id=dataset.image_id_of(batch["im_file"][i]),
+            category_id_of=category_id_of,
+        )
+    return entries

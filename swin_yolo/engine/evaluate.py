@@ -1,0 +1,202 @@
+"""Scoring a model on a split of a dataset: one public function, from weights to metrics.json."""
+
+import platform
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import TQDM
+from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.torch_utils import select_device
+
+from swin_yolo.data.coco import CocoIndex
+from swin_yolo.data.dataset import CocoDataset
+from swin_yolo.engine.datasets import build_dataset, evaluation_loader, load_splits
+from swin_yolo.engine.detections import batch_detections
+from swin_yolo.engine.model import count_gflops, count_parameters, load_model
+from swin_yolo.engine.pictures import draw_evaluation
+from swin_yolo.engine.scoring import CocoScore, Detection, load_predictions, score_detections
+from swin_yolo.errors import InputError
+from swin_yolo.files import sha256, write_json
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A score, what metrics.json holds, the folder written and the pictures in it."""
+
+    score: CocoScore
+    metrics: dict[str, Any]
+    save_dir: Path
+    pictures: list[Path]
+
+
+def evaluate(
+    weights: str | Path,
+    data: str | Path,
+    *,
+    save_dir: Path,
+    task: str = "val",
+    imgsz: int = 640,
+    batch_size: int = 16,
+    device: str = "",
+    workers: int = 2,
+    conf_thres: float = 0.001,
+    iou_thres: float = 0.7,
+    max_det: int = 300,
+    half: bool = False,
+    save_json: bool = True,
+    plots: bool = True,
+) -> Evaluation:
+    """Score a checkpoint by pycocotools, at the images' original sizes.
+
+    Writes metrics.json, predictions.json (COCO results, the dataset's own image and category ids), PR curves, the
+    confusion matrix and predictions beside ground truth into `save_dir`.
+
+    Args:
+        weights: checkpoint.
+        data: dataset YAML, folder or shipped name.
+        save_dir: folder to write to; made if missing.
+        task: name of the split.
+        imgsz: longer side the images are scaled to, in pixels.
+        batch_size: images per batch.
+        device: as ultralytics names devices; "" takes the first GPU, or the CPU.
+        workers: processes that load images.
+        conf_thres: detections below this score are left out.
+        iou_thres: IoU above which NMS removes the weaker of two boxes.
+        max_det: most detections an image may have.
+        half: infer in fp16.
+        save_json: write predictions.json.
+        plots: draw curves and pictures.
+
+    Raises:
+        InputError: if weights or data cannot be used, or do not fit each other.
+    """
+    start = time.time()
+    index: CocoIndex = load_splits(data, (task,))[task]
+    model = load_model(weights)
+    category_id_of = match_classes(weights, model.names, index)
+    args = get_cfg(overrides={"imgsz": imgsz})
+    stride = max(int(model.stride.max()), 32)
+    dataset = build_dataset(index, args, mode="val", batch_size=batch_size, stride=stride)
+    loader = evaluation_loader(dataset, batch_size=batch_size, workers=workers)
+    detections = detect_all(
+        model,
+        loader,
+        category_id_of,
+        device=select_device(device, verbose=False),
+        conf_thres=conf_thres,
+        iou_thres=iou_thres,
+        max_det=max_det,
+        half=half,
+    )
+    score = score_detections(index.to_coco(), detections)
+    metrics = {
+        **_metrics(score, index),
+        "params": count_parameters(model),
+        "gflops": round(count_gflops(model, imgsz), 3),
+        "imgsz": imgsz,
+        "split": task,
+        "seconds": round(time.time() - start, 2),
+        "weights": {"file": str(weights), "sha256": sha256(Path(weights))},
+    }
+    save_dir.mkdir(parents=True, exist_ok=True)
+    write_json(save_dir / "metrics.json", metrics, indent=2)
+    if save_json:
+        write_json(save_dir / "predictions.json", detections)
+    pictures = draw_evaluation(save_dir, index, detections, score) if plots else []
+    return Evaluation(score, metrics, save_dir, pictures)
+
+
+def evaluate_predictions(predictions: str | Path, annotations: str | Path, *, save_dir: Path) -> Evaluation:
+    """Score a finished COCO results file without a model; writes metrics.json as `evaluate` does, without a cost.
+
+    Args:
+        predictions: COCO results: a list of image_id, category_id, bbox (left, top, width, height), score.
+        annotations: the COCO annotations it is of; the images need not be there.
+        save_dir: folder to write to; made if missing.
+
+    Raises:
+        InputError: if either file cannot be used.
+    """
+    start = time.time()
+    predictions, annotations = Path(predictions), Path(annotations)
+    index = CocoIndex.from_json(annotations, annotations.parent)
+    truth = index.to_coco()
+    score = score_detections(truth, load_predictions(predictions, truth))
+    metrics = {
+        **_metrics(score, index),
+        "seconds": round(time.time() - start, 2),
+        "predictions": {"file": str(predictions), "sha256": sha256(predictions)},
+    }
+    save_dir.mkdir(parents=True, exist_ok=True)
+    write_json(save_dir / "metrics.json", metrics, indent=2)
+    return Evaluation(score, metrics, save_dir, [])
+
+
+def _metrics(score: CocoScore, index: CocoIndex) -> dict[str, Any]:
+    """The part of metrics.json that any score has."""
+    return {
+        **score.metrics,
+        "per_class": score.per_class,
+        "images": len(index),
+        "data": {"annotations": str(index.annotations_file), "sha256": sha256(index.annotations_file)},
+        "versions": versions(),
+    }
+
+
+@torch.inference_mode()
+def detect_all(
+    model: DetectionModel,
+    loader: DataLoader[Any],
+    category_id_of: Mapping[int, int],
+    *,
+    device: torch.device,
+    conf_thres: float,
+    iou_thres: float,
+    max_det: int,
+    half: bool,
+) -> list[Detection]:
+    """COCO results entries of a model on all images of a loader over a `CocoDataset`."""
+    # AutoBackend fuses convolutions with their norms, in place.
+    backend = AutoBackend(deepcopy(model), device=device, fp16=half, verbose=False).eval()
+    dataset = cast(CocoDataset, loader.dataset)
+    entries: list[Detection] = []
+    for batch in TQDM(loader, desc="scoring", total=len(loader)):
+        images = batch["img"].to(device, non_blocking=True)
+        images = (images.half() if backend.fp16 else images.float()) / 255
+        outputs = non_max_suppression(
+            backend(images), conf_thres, iou_thres, multi_label=True, max_det=max_det, end2end=backend.end2end
+        )
+        predictions = [{"bboxes": x[:, :4], "conf": x[:, 4], "cls": x[:, 5]} for x in outputs]
+        entries += batch_detections(predictions, batch, dataset, category_id_of)
+    return entries
+
+
+def match_classes(weights: str | Path, names: dict[int, str], index: CocoIndex) -> dict[int, int]:
+    """category_id of each class index of a model: the dataset's class of the same name.
+
+    Raises:
+        InputError: if the model lacks a class of the dataset.
+    """
+    category_id_by_name = dict(zip(index.names, index.category_ids, strict=True))
+    if missing := [name for name in index.names if name not in names.values()]:
+        raise InputError(
+            f"--weights {weights}: the model has no class {', '.join(missing)} of {index.annotations_file}; "
+            f"its {len(names)} classes are {', '.join(list(names.values())[:20])}"
+        )
+    return {i: category_id_by_name[name] for i, name in names.items() if name in category_id_by_name}
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    packages = ("swin-yolo", "torch", "ultralytics", "pycocotools", "numpy", "opencv-python")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -1,0 +1,52 @@
+"""The training recipe: defaults for all models, replaced key by key by `--hyp`."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from swin_yolo.errors import InputError
+
+# Keys that ultralytics does not know, with what they are where a run does not say (runs made before a key was).
+OWN_KEYS = {"drop_path": 0.0, "clip_norm": 10.0, "ema_epochs": 1.0}
+
+OPTIMIZERS = ("AdamW", "SGD")
+
+_DEFAULT = Path(__file__).with_name("recipe.yaml")
+
+# What a recipe may set: how a model is trained. What it is trained on, and where to, are flags.
+_OPTIMISATION = {"optimizer", "lr0", "lrf", "momentum", "weight_decay", "cos_lr", "nbs"}
+_WARMUP = {"warmup_epochs", "warmup_momentum", "warmup_bias_lr"}
+_GAINS = {"box", "cls", "dfl"}
+_COLOUR = {"hsv_h", "hsv_s", "hsv_v", "bgr"}
+_GEOMETRY = {"degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "multi_scale"}
+_MIXING = {"mosaic", "mixup", "cutmix", "close_mosaic"}
+KEYS = _OPTIMISATION | _WARMUP | _GAINS | _COLOUR | _GEOMETRY | _MIXING | OWN_KEYS.keys()
+
+
+def load_recipe(hyp: str | Path | None = None) -> dict[str, Any]:
+    """The default recipe with the keys of `hyp` replaced.
+
+    Args:
+        hyp: YAML file with keys of the default recipe; None for the default.
+
+    Raises:
+        InputError: if the file is missing, is no mapping, or has a key that no recipe has.
+    """
+    recipe = yaml.safe_load(_DEFAULT.read_text(encoding="utf-8"))
+    if hyp is None:
+        return recipe
+    try:
+        own = yaml.safe_load(Path(hyp).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise InputError(f"--hyp {hyp}: expected a YAML file of recipe keys: {' '.join(str(e).split())}") from e
+    if not isinstance(own, dict):
+        raise InputError(f"--hyp {hyp}: expected `key: value` lines, got {type(own).__name__}")
+    if unknown := sorted(str(key) for key in own.keys() - KEYS):
+        raise InputError(f"--hyp {hyp}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(KEYS))}")
+    for key, value in own.items():
+        if key != "optimizer" and not isinstance(value, int | float):
+            raise InputError(f"--hyp {hyp}: {key} expected a number, got {value!r}")
+    if own.get("optimizer", "AdamW") not in OPTIMIZERS:
+        raise InputError(f"--hyp {hyp}: optimizer expected one of {', '.join(OPTIMIZERS)}, got {own['optimizer']!r}")
+    return {**recipe, **own}

@@ -1,0 +1,219 @@
+"""Our subclass of ultralytics' trainer: COCO data, COCO scores, a Swin-fit optimiser, checkpoints that survive.
+
+DDP workers are fresh processes that unpickle this class by name; importing it registers the layers.
+"""
+
+import os
+from collections.abc import Callable
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn, optim
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK
+from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
+
+from swin_yolo.data.dataset import CocoDataset
+from swin_yolo.engine.datasets import build_dataset, load_splits
+from swin_yolo.engine.recipe import OWN_KEYS
+from swin_yolo.engine.validator import CocoMetrics, CocoValidator
+from swin_yolo.files import written_whole
+from swin_yolo.nn.attention import WindowAttention
+from swin_yolo.nn.swin import set_drop_path
+
+NORMS = tuple(v for k, v in vars(nn).items() if "Norm" in k and isinstance(v, type))
+
+
+class CocoTrainer(DetectionTrainer):
+    """Trains a detection model on COCO-format data; best.pt is the epoch of the highest AP on the val split."""
+
+    def __init__(
+        self,
+        cfg: dict[str, Any] | None = None,
+        overrides: dict[str, Any] | None = None,
+        _callbacks: dict | None = None,
+        *,
+        data: dict[str, Any] | None = None,
+    ):
+        """Set the run up.
+
+        Args:
+            cfg: ultralytics' defaults.
+            overrides: arguments, ultralytics' and those of `OWN_KEYS`.
+            data: what `load_splits` gave, so that it is not read twice; None reads it.
+        """
+        self._loaded = data
+        workers = (overrides or {}).get("workers", DEFAULT_CFG_DICT["workers"])
+        super().__init__({**(cfg or DEFAULT_CFG_DICT), **OWN_KEYS}, overrides, _callbacks)
+        if self.device.type == "cpu":
+            # ultralytics leaves one core idle and loads images in the main process there.
+            self.args.workers = workers
+            torch.set_num_threads(available_cores())
+
+    def get_dataset(self) -> dict[str, Any]:
+        """The splits of `--data`."""
+        return self._loaded if self._loaded is not None else load_splits(self.args.data)
+
+    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> CocoDataset:
+        """A split as a dataset; `img_path` is the split's index, which ultralytics hands through."""
+        stride = max(int(unwrap_model(self.model).stride.max()), 32)
+        return build_dataset(img_path, self.args, mode=mode, batch_size=batch or self.batch_size, stride=stride)
+
+    def _setup_train(self) -> None:
+        """Set up as ultralytics does, then give the EMA the recipe's horizon."""
+        super()._setup_train()
+        self._set_ema_horizon()
+
+    def _load_checkpoint_state(self, ckpt: dict[str, Any]) -> None:
+        """Take a checkpoint's state; ultralytics makes a new EMA for it, with its own decay."""
+        super()._load_checkpoint_state(ckpt)
+        self._set_ema_horizon()
+
+    def _set_ema_horizon(self) -> None:
+        if self.ema is not None:
+            self.ema.decay = ema_decay(self.args.ema_epochs * len(self.train_loader) / self.accumulate)
+
+    def get_validator(self) -> CocoValidator:
+        """The validator of every epoch."""
+        args = {k: v for k, v in vars(copy(self.args)).items() if k not in OWN_KEYS}
+        validator = CocoValidator(self.test_loader, save_dir=self.save_dir, args=args, _callbacks=self.callbacks)
+        validator.metrics = CocoMetrics()
+        return validator
+
+    def set_model_attributes(self) -> None:
+        """Attach classes and arguments to the model, and set its drop path and memory layout."""
+        super().set_model_attributes()
+        set_drop_path(self.model, self.args.drop_path)
+        if self.device.type == "cpu" and self.args.channels_last is not False:
+            # As ultralytics does on CUDA: convolutions are faster, and our layers' NCHW <-> NHWC costs nothing.
+            self.model.to(memory_format=torch.channels_last)
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Images in 0..1 on the device, in the model's memory layout."""
+        batch = super().preprocess_batch(batch)
+        if self.device.type == "cpu" and self.args.channels_last is not False:
+            batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def build_optimizer(
+        self,
+        model: nn.Module,
+        name: str = "AdamW",
+        lr: float = 0.001,
+        momentum: float = 0.9,
+        decay: float = 1e-5,
+        iterations: float = 1e5,
+    ) -> optim.Optimizer:
+        """AdamW or SGD with decay on weight matrices and filters only.
+
+        Norms, biases and relative position bias tables get none, as in the Swin release; and tables never go to an
+        optimiser that orthogonalises matrices. AdamW's decay is apart from its gradient, so it is taken as the recipe
+        has it and not, as `decay` is, scaled by the batch size.
+        """
+        groups = decay_groups(unwrap_model(model), self.args.weight_decay if name == "AdamW" else decay)
+        if name == "AdamW":
+            return optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), fused=next(model.parameters()).is_cuda)
+        return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True)
+
+    def optimizer_step(self) -> None:
+        """One step with the recipe's gradient clipping, then the EMA."""
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=self.args.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        if self.ema:
+            self.ema.update(self.model)
+
+    def save_model(self) -> bool:
+        """Write last.pt, and best.pt if this is the best epoch, each whole or not at all."""
+        last, best = self.wdir / "last.pt", self.wdir / "best.pt"
+        self.last, self.best = _unfinished(last), _unfinished(best)
+        try:
+            saved = super().save_model()
+            for unfinished, file in ((self.last, last), (self.best, best)):
+                if unfinished.exists():
+                    unfinished.replace(file)
+        finally:
+            self.last, self.best = last, best
+        return saved
+
+    def save_interrupted(self) -> None:
+        """Leave a usable last.pt when training is stopped inside the first epoch; later, the last epoch's stands."""
+        if RANK in {-1, 0} and self.ema is not None and not self.last.exists():
+            self.epoch, self.fitness = -1, None
+            self.metrics: dict[str, float] = self.metrics or {}
+            self.best_fitness = 0.0  # differs from fitness: no best.pt of an epoch that never ended
+            self.save_model()
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Go on after the checkpoint's last whole epoch, which may be none."""
+        if self.resume and ckpt is not None and ckpt.get("epoch") == -1:
+            LOGGER.info("Resuming: no epoch was finished, starting at the first with the weights so far")
+            self._load_checkpoint_state({**ckpt, "best_fitness": None})
+            return
+        super().resume_training(ckpt)
+        if self.resume and RANK in {-1, 0}:
+            drop_rows_after(self.csv, self.start_epoch)
+
+    def final_eval(self) -> None:
+        """Strip optimiser states from the checkpoints; `train` scores best.pt after."""
+        if RANK in {-1, 0}:
+            for file in (self.last, self.best):
+                if file.exists():
+                    strip_optimizer(file, s=_unfinished(file))
+                    _unfinished(file).replace(file)
+
+    def plot_metrics(self) -> None:
+        """Nothing: `train` draws the curves of results.csv."""
+
+    def plot_training_labels(self) -> None:
+        """Nothing: `train` draws them."""
+
+
+def drop_rows_after(results_csv: Path, epoch: int) -> None:
+    """Take the rows of later epochs out of results.csv: a run killed between the row and the checkpoint redoes one."""
+    if results_csv.exists():
+        head, *rows = results_csv.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [row for row in rows if int(float(row.split(",")[0])) <= epoch]
+        with written_whole(results_csv) as unfinished:
+            unfinished.write_text("".join([head, *kept]), encoding="utf-8")
+
+
+def ema_decay(steps: float) -> Callable[[int], float]:
+    """Decay of a weight average over about the last `steps` optimiser steps, as a function of the step.
+
+    It rises as (1 + x) / (10 + x), so that the first, random weights are soon forgotten. ultralytics' own rises over
+    2000 steps whatever the length of the run, so that short runs have next to no average and a validation that jumps.
+    """
+    final = 1 - 1 / max(steps, 1)
+    return lambda x: min(final, (1 + x) / (10 + x))
+
+
+def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Parameter groups, named as ultralytics' warm-up reads them: "weight" with decay, "bn" and "bias" without."""
+    groups: dict[str, list[nn.Parameter]] = {"weight": [], "bn": [], "bias": []}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if name.endswith("bias"):
+                groups["bias"].append(parameter)
+            elif isinstance(module, (*NORMS, WindowAttention)):
+                groups["bn"].append(parameter)  # of WindowAttention itself, only the relative position bias table
+            else:
+                groups["weight"].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay if name == "weight" else 0.0, "param_group": name}
+        for name, parameters in groups.items()
+        if parameters
+    ]
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _unfinished(file: Path) -> Path:
+    return file.with_name(f".{file.name}.unfinished")

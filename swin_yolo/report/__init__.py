@@ -1,0 +1,1 @@
+"""Tables, plots and pictures: pure functions from numbers to text, images and files."""

@@ -1,0 +1,102 @@
+"""Boxes with labels on an image."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from swin_yolo.files import written_whole
+from swin_yolo.report.fonts import font_file
+from swin_yolo.report.palette import Colour, text_colour
+from swin_yolo.report.text import printable
+
+MIN_TEXT_HEIGHT = 12
+
+
+def draw_boxes(
+    image_bgr: np.ndarray,
+    boxes_xyxy: np.ndarray,
+    labels: Sequence[str],
+    colours: Sequence[Colour],
+    *,
+    text_height: int | None = None,
+) -> np.ndarray:
+    """A copy of `image_bgr` with boxes and labels; where labels overlap, the earlier box's is on top.
+
+    A label stands on its box, or inside where there is no room above, and always within the image; one that is too
+    wide for the image is cut.
+
+    Args:
+        image_bgr: (H, W, 3) uint8.
+        boxes_xyxy: (N, 4) left, top, right, bottom in pixels; N may be 0.
+        labels: N; "" draws the box alone.
+        colours: N, (R, G, B).
+        text_height: pixels; None scales it to the image.
+    """
+    image = np.ascontiguousarray(image_bgr).copy()
+    side = float(np.sqrt(image.shape[0] * image.shape[1]))
+    line = max(2, round(side / 400))
+    corners = np.asarray(boxes_xyxy, float).reshape(-1, 4).clip(-2 * line, max(image.shape) + 2 * line)
+    boxes = [tuple(box) for box in corners.round().astype(int).tolist()]
+    for box, colour in zip(boxes, colours, strict=True):
+        cv2.rectangle(image, box[:2], box[2:], _bgr(text_colour(colour)), line + 2)  # seen on any ground
+        cv2.rectangle(image, box[:2], box[2:], _bgr(colour), line)
+    height = text_height or max(MIN_TEXT_HEIGHT, round(side / 55))
+    for box, label, colour in reversed(list(zip(boxes, labels, colours, strict=True))):
+        if label:
+            _draw_label(image, box, label, colour, height)
+    return image
+
+
+def write_image(image_bgr: np.ndarray, file: Path) -> None:
+    """Write an image whole or not at all, as JPEG or PNG by the suffix of `file`; any characters in the path."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 90] if file.suffix.lower() in {".jpg", ".jpeg"} else []
+    done, data = cv2.imencode(file.suffix, image_bgr, options)
+    if not done:
+        raise OSError(f"{file}: OpenCV cannot encode an image as {file.suffix}")
+    with written_whole(file) as part:
+        part.write_bytes(data.tobytes())
+
+
+def _draw_label(image: np.ndarray, box: tuple[int, ...], label: str, colour: Colour, height: int) -> None:
+    """Blend a label into `image` in place."""
+    rows, columns = image.shape[:2]
+    letters = _fitting(label, height, columns)[:rows]
+    h, w = letters.shape
+    top = box[1] - h if box[1] >= h else max(box[1], 0)
+    top, left = min(top, rows - h), max(0, min(box[0], columns - w))
+    region = image[top : top + h, left : left + w]
+    ground, ink = (np.array(_bgr(c), np.float32) for c in (colour, text_colour(colour)))
+    opacity = letters[..., None].astype(np.float32) / 255  # h w 1
+    region[:] = (ground + (ink - ground) * opacity).round().astype(np.uint8)
+
+
+def _fitting(label: str, height: int, width: int) -> np.ndarray:
+    """`lettering` of the label, its end cut off where it is wider than `width` pixels."""
+    letters = lettering(label, height)
+    cut = label
+    while letters.shape[1] > width and len(cut) > 1:
+        cut = cut[: max(1, min(len(cut) - 1, len(cut) * width // letters.shape[1]))]
+        letters = lettering(cut + "...", height)
+    return letters[:, :width]
+
+
+@lru_cache(maxsize=2048)
+def lettering(text: str, height: int) -> np.ndarray:
+    """(h, w) uint8 opacity of one line of text in a font of `height` pixels, with a margin."""
+    text = printable(text)
+    font = ImageFont.truetype(font_file(text), height)
+    ascent, descent = font.getmetrics()
+    margin = max(2, height // 5)
+    canvas = Image.new("L", (int(font.getlength(text) + 0.999) + 2 * margin, ascent + descent))
+    ImageDraw.Draw(canvas).text((margin, 0), text, fill=255, font=font)
+    opacity = np.asarray(canvas).copy()
+    opacity.flags.writeable = False  # the cache hands out this one array
+    return opacity
+
+
+def _bgr(colour: Colour) -> Colour:
+    return colour[2], colour[1], colour[0]
