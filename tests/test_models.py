@@ -8,7 +8,6 @@ from swin_oracles import by_size
 from torch import Tensor, nn
 from ultralytics.nn import tasks
 
-import swin_yolo
 from swin_yolo.nn import SwinBlock, swin_t
 from swin_yolo.paths import shipped_dir
 
@@ -29,17 +28,20 @@ class Row(NamedTuple):
     stride: int
     depth: int = 0
     local: bool = False
+    mlp_ratio: float = 4.0
 
 
 class Expected(NamedTuple):
-    """Our rows of a YAML, and the channels at scale l of its outputs by stride."""
+    """Our rows of a YAML before the head, the channels at scale l of its outputs by stride, and the head."""
 
     rows: dict[int, Row]
     outputs: dict[int, int]
+    head: str = "Detect"
 
 
 P3_TO_P5 = {8: 256, 16: 512, 32: 1024}
 MODELS = {
+    "yolov5-anchor.yaml": Expected({}, P3_TO_P5, "AnchorDetect"),
     "yolov5-c3str.yaml": Expected({8: Row("C3STR", 1024, 32, 3)}, P3_TO_P5),
     "yolov5-c3str-neck.yaml": Expected(
         {17: Row("C3STR", 256, 8, 3), 20: Row("C3STR", 512, 16, 3), 23: Row("C3STR", 1024, 32, 3)}, P3_TO_P5
@@ -54,7 +56,7 @@ MODELS = {
         {4: 128, **P3_TO_P5},
     ),
     "yolov5-swin.yaml": Expected(
-        {6: Row("SwinStage", 512, 16, 6, True), 8: Row("SwinStage", 1024, 32, 3, True)}, P3_TO_P5
+        {6: Row("SwinStage", 512, 16, 9, True, 2.0), 8: Row("SwinStage", 1024, 32, 3, True, 2.0)}, P3_TO_P5
     ),
     "yolov5-swin-insert.yaml": Expected(
         {7: Row("SwinStage", 512, 16, 2, True), 10: Row("SwinStage", 1024, 32, 2, True)}, P3_TO_P5
@@ -131,14 +133,17 @@ def test_every_shipped_yaml_is_tested_here():
 @every_model
 def test_channels_depths_and_strides(name, scale):
     layers, expected = on_meta(name, scale), MODELS[name]
-    assert {i for i, m in enumerate(layers) if type(m).__module__.startswith("swin_yolo.")} == set(expected.rows)
+    assert {i for i, m in enumerate(layers[:-1]) if type(m).__module__.startswith("swin_yolo.")} == set(expected.rows)
+    assert type(layers[-1]).__name__ == expected.head
     *outputs, features = outputs_of_rows(layers, torch.rand(1, 3, 256, 320, device="meta"))
     for i, row in expected.rows.items():
         assert type(layers[i]).__name__ == row.layer
         assert outputs[i].shape == (1, scaled(row.channels, scale), 256 // row.stride, 320 // row.stride), f"row {i}"
         blocks = blocks_of(layers[i])
         assert len(blocks) == (BLOCKS[row.depth][scale] if row.depth else 0), f"row {i}"
-        assert all((block.local is not None) == row.local and block.attn.window_size == 7 for block in blocks)
+        for block in blocks:
+            assert (block.local is not None) == row.local and block.attn.window_size == 7, f"row {i}"
+            assert block.mlp.fc1.out_features == row.mlp_ratio * block.attn.dim, f"row {i}"
     assert [tuple(f.shape) for f in features] == [
         (1, scaled(channels, scale), 256 // stride, 320 // stride) for stride, channels in expected.outputs.items()
     ]
@@ -150,10 +155,14 @@ def test_a_built_model_knows_its_strides(name):
 
 
 @every_scale
-@pytest.mark.parametrize("name", ["yolov5-c3str.yaml", "yolov5-c3str-neck.yaml", "yolov5-swin.yaml"])
+@pytest.mark.parametrize(
+    "name", ["yolov5-anchor.yaml", "yolov5-c3str.yaml", "yolov5-c3str-neck.yaml", "yolov5-swin.yaml"]
+)
 def test_all_other_rows_are_vanilla(name, scale):
     for i, (ours, vanilla) in enumerate(zip(on_meta(name, scale), on_meta("yolov5.yaml", scale), strict=True)):
-        if i in MODELS[name].rows:
+        if vanilla.type.endswith(".Detect") and MODELS[name].head != "Detect":
+            assert ours.f == vanilla.f
+        elif i in MODELS[name].rows:
             assert vanilla.type.endswith(".C3")
         else:
             assert (ours.type, ours.f, shapes(ours)) == (vanilla.type, vanilla.f, shapes(vanilla)), f"row {i}"
@@ -166,9 +175,14 @@ def test_a_model_runs_forward_and_backward(name, scale, hw):
     model = built(name, scale).train()
     model.zero_grad(set_to_none=True)
     out = model(torch.rand(1, 3, *hw, generator=torch.Generator().manual_seed(0)))
-    cells = sum(hw[0] // stride * (hw[1] // stride) for stride in MODELS[name].outputs)
-    assert out["boxes"].shape[-1] == out["scores"].shape[-1] == cells
-    (out["boxes"].square().mean() + out["scores"].square().mean()).backward()
+    cells = [hw[0] // stride * (hw[1] // stride) for stride in MODELS[name].outputs]
+    if MODELS[name].head == "AnchorDetect":
+        predictions = out["levels"]
+        assert [p[0, 0, ..., 0].numel() for p in predictions] == cells
+    else:
+        predictions = [out["boxes"], out["scores"]]
+        assert [p.shape[-1] for p in predictions] == [sum(cells)] * 2
+    sum(p.square().mean() for p in predictions).backward()
     for parameter, p in model.named_parameters():
         if p.requires_grad:
             assert p.grad is not None and p.grad.isfinite().all(), f"No gradient for {parameter}"
@@ -219,7 +233,3 @@ def test_a_yaml_without_a_scale_letter_is_taken_at_n():
     assert shapes(tasks.DetectionModel("yolov5-c3str.yaml", nc=3, verbose=False)) == shapes(
         built("yolov5-c3str.yaml", "n")
     )
-
-
-def test_the_package_registers_on_import():
-    assert swin_yolo.register is not None and tasks.yaml_model_load("yolov5n-swin.yaml")["scale"] == "n"

@@ -1,5 +1,7 @@
 """Swin Transformer layers, and their place in ultralytics' model YAMLs."""
 
+from .anchor import AnchorDetect, with_anchor_head
+from .anchor_loss import AnchorLoss
 from .attention import WindowAttention, shifted_window_attention
 from .c3str import C3STR
 from .patch import LayerNorm2d, PatchEmbed, PatchMerging
@@ -9,6 +11,8 @@ from .swin_transformer import SwinTransformer, swin_b, swin_l, swin_s, swin_t
 
 __all__ = [
     "C3STR",
+    "AnchorDetect",
+    "AnchorLoss",
     "LayerNorm2d",
     "PatchEmbed",
     "PatchMerging",
@@ -23,4 +27,5 @@ __all__ = [
     "swin_l",
     "swin_s",
     "swin_t",
+    "with_anchor_head",
 ]

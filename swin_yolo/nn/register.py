@@ -2,16 +2,16 @@
 
 ultralytics 8.4 has no registration hook, and its parser decides by lists local to one function which layers are scaled
 in width and depth. So a YAML is parsed with a stand-in of the same row grammar in each of our rows (C3 for stages, Conv
-for the patch layers, Identity for the norm); channels and depth, scaled by ultralytics, are read off the stand-in, and
-our layer takes its place before strides are computed. An Identity does not know its channels, so a BatchNorm2d that
-reads from it is parsed behind the last row, asked and thrown away. Nothing of the parser is copied.
+for the patch layers, Identity for the norm, Detect for the head); channels and depth, scaled by ultralytics, are read
+off the stand-in, and our layer takes its place before strides are computed. An Identity does not know its channels, so
+a BatchNorm2d that reads from it is parsed behind the last row, asked and thrown away. Nothing of the parser is copied.
 """
 
 import ast
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ from ultralytics.utils import LOGGER
 
 from ..errors import InputError
 from ..paths import shipped_dir
+from .anchor import AnchorDetect
+from .anchor_loss import AnchorLoss
 from .c3str import C3STR
 from .patch import LayerNorm2d, PatchEmbed, PatchMerging
 from .swin import SwinStage
@@ -42,17 +44,21 @@ class RowKind:
         channels: (c1, c2) read off the built stand-in, or (C,) off the probe behind a layer that keeps its channels.
         depth: the scaled depth read off the stand-in; None where a row cannot be repeated.
         keeps_channels: whether the output has the input's channels; else the first argument is c2.
+        levels: channels of each row that a head reads, off the stand-in; None for a layer that reads one row. A head's
+            first argument is nc.
     """
 
     stand_in: str
     channels: Callable[[Any], tuple[int, ...]]
     depth: Callable[[Any], int] | None = None
     keeps_channels: bool = False
+    levels: Callable[[Any], list[int]] | None = None
 
 
 _LIKE_C3 = RowKind("C3", lambda m: (m.cv1.conv.in_channels, m.cv3.conv.out_channels), lambda m: len(m.m))
 _LIKE_CONV = RowKind("Conv", lambda m: (m.conv.in_channels, m.conv.out_channels))
 _LIKE_NORM = RowKind("nn.Identity", lambda probe: (probe.num_features,), keeps_channels=True)
+_LIKE_DETECT = RowKind("Detect", lambda m: (m.nc,), levels=lambda m: [branch[0].conv.in_channels for branch in m.cv2])
 
 LAYERS: dict[str, tuple[type[nn.Module], RowKind]] = {
     "SwinStage": (SwinStage, _LIKE_C3),
@@ -60,11 +66,12 @@ LAYERS: dict[str, tuple[type[nn.Module], RowKind]] = {
     "PatchEmbed": (PatchEmbed, _LIKE_CONV),
     "PatchMerging": (PatchMerging, _LIKE_CONV),
     "LayerNorm2d": (LayerNorm2d, _LIKE_NORM),
+    "AnchorDetect": (AnchorDetect, _LIKE_DETECT),
 }
 
 
 def register() -> None:
-    """Let model YAMLs name our layers, and find our YAMLs by name.
+    """Let model YAMLs name our layers, find our YAMLs by name, and train our head with its own loss.
 
     `swin_yolo/__init__.py` calls it, so that spawned workers and unpickled checkpoints have it too. Calling it again
     changes nothing.
@@ -72,7 +79,8 @@ def register() -> None:
     Raises:
         RuntimeError: if ultralytics already has another layer of one of our names, or its parser moved.
     """
-    missing = [n for n in ("parse_model", "yaml_model_load", "guess_model_scale") if not hasattr(tasks, n)]
+    needed = ("parse_model", "yaml_model_load", "guess_model_scale", "DetectionModel")
+    missing = [n for n in needed if not hasattr(tasks, n)]
     if missing:
         raise RuntimeError(
             f"ultralytics.nn.tasks has no {', '.join(missing)}; swin_yolo needs ultralytics>=8.4.190,<8.5"
@@ -84,6 +92,7 @@ def register() -> None:
         raise RuntimeError(f"ultralytics.nn.tasks already has a layer named {', '.join(taken)}")
     _replace("parse_model", _wrap_parse_model(tasks.parse_model))
     _replace("yaml_model_load", _wrap_yaml_model_load(tasks.yaml_model_load))
+    tasks.DetectionModel.init_criterion = _wrap_init_criterion(tasks.DetectionModel.init_criterion)
 
 
 def _replace(name: str, wrapper: Callable) -> None:
@@ -112,7 +121,8 @@ def _wrap_parse_model(parse_model: Callable) -> Callable:
         summaries = {}
         for i, row in ours.items():
             stand_in, kind = layers[i], LAYERS[row[2]][1]
-            layers[i], args = _build(f"{where}: row {i} ({row[2]})", row, stand_in, probes.get(i, stand_in))
+            label = f"{where}: row {i} ({row[2]})"
+            layers[i], args = _build(label, _with_anchors(label, row, d), stand_in, probes.get(i, stand_in))
             depth = kind.depth(stand_in) if kind.depth else 1
             summaries[i] = f"{depth:>3}{layers[i].np:10.0f}  {layers[i].type:<45}{args!s:<30}"
         for line in lines:
@@ -136,12 +146,17 @@ def _check_row(where: str, row: Any) -> None:
             raise InputError(f"{where}: unknown layer {name!r}; ours are {', '.join(LAYERS)}, others are ultralytics'")
         return
     kind = LAYERS[name][1]
-    if not isinstance(source, int):
+    if kind.levels is not None and not isinstance(source, list):
+        raise InputError(f"{where}: {name} expected a list of row numbers as 'from', got {source}")
+    if kind.levels is None and not isinstance(source, int):
         raise InputError(f"{where}: {name} expected one row number as 'from', got {source}")
     if not isinstance(repeats, int) or repeats < 1 or (kind.depth is None and repeats != 1):
         expected = "1 repeat" if kind.depth is None else "a depth of at least 1"
         raise InputError(f"{where}: {name} expected {expected}, got {repeats}")
-    if not kind.keeps_channels and not (
+    if kind.levels is not None:
+        if len(args) != 2:
+            raise InputError(f"{where}: {name} expected [nc, anchors], got {args}")
+    elif not kind.keeps_channels and not (
         args and isinstance(args[0], int) and not isinstance(args[0], bool) and args[0] > 0
     ):
         raise InputError(f"{where}: {name} expected [c2, ...] with the output channels first, got {args}")
@@ -158,6 +173,15 @@ def _with_stand_ins(d: dict[str, Any], probed: list[int]) -> dict[str, Any]:
     return d
 
 
+def _with_anchors(where: str, row: list, d: dict[str, Any]) -> list:
+    """The row, with the YAML's key 'anchors' where it names it."""
+    if "anchors" not in row[3]:
+        return row
+    if "anchors" not in d:
+        raise InputError(f"{where}: expected a key 'anchors' in the YAML, a list of widths and heights for each level")
+    return [*row[:3], [d["anchors"] if arg == "anchors" else arg for arg in row[3]]]
+
+
 def _read_rows(rows: list[list]) -> set[int]:
     """Numbers of the rows whose output a later row names."""
     sources = ((i, row[0] if isinstance(row[0], list) else [row[0]]) for i, row in enumerate(rows))
@@ -172,6 +196,8 @@ def _build(where: str, row: list, stand_in: Any, probe: Any) -> tuple[Any, list]
         args.append(kind.depth(stand_in))
     extra = [_literal(a) for a in row[3][0 if kind.keeps_channels else 1 :]]
     keywords = extra.pop() if extra and isinstance(extra[-1], dict) else {}
+    if kind.levels is not None:
+        extra.append(kind.levels(stand_in))
     try:
         bound = inspect.signature(cls).bind(*args, *extra, **keywords)
         with _activation_of(stand_in):
@@ -196,7 +222,7 @@ def _activation_of(stand_in: nn.Module) -> Iterator[None]:
 
 def _signature(cls: type[nn.Module]) -> str:
     """The YAML arguments of a layer, with their defaults."""
-    hidden = {"c1", "n", "depth", "eps", "elementwise_affine", "bias", "device", "dtype", "normalized_shape"}
+    hidden = {"c1", "ch", "n", "depth", "eps", "elementwise_affine", "bias", "device", "dtype", "normalized_shape"}
     params = [p for p in inspect.signature(cls).parameters.values() if p.name not in hidden]
     return "[" + ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in params) + "]"
 
@@ -241,6 +267,18 @@ def _wrap_yaml_model_load(yaml_model_load: Callable) -> Callable:
         return {**yaml_model_load(file), "scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
 
     return load
+
+
+def _wrap_init_criterion(init_criterion: Callable) -> Callable:
+    def criterion(self: tasks.DetectionModel) -> Any:
+        """The loss of a detection model: YOLOv5's where it has YOLOv5's head."""
+        head = self.model[-1]
+        if not isinstance(head, AnchorDetect):
+            return init_criterion(self)
+        args = self.args if isinstance(self.args, Mapping) else vars(self.args)
+        return AnchorLoss(head, imgsz=args["imgsz"], class_weights=getattr(self, "class_weights", None))
+
+    return criterion
 
 
 def _find_yaml(path: Path) -> Path | None:
