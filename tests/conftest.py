@@ -1,4 +1,4 @@
-"""Settings that must be in place before ultralytics is imported."""
+"""Settings that must be in place before torch and ultralytics are imported."""
 
 import os
 import tempfile
@@ -7,3 +7,5 @@ import tempfile
 os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="swin_yolo_tests_")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("YOLO_OFFLINE", "true")
+# Threads that spin while they wait take the cores from the other processes of a shared machine: 20 times slower there.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -16,13 +16,13 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import TQDM
 from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.torch_utils import select_device
 
 from swin_yolo.data.coco import CocoIndex
 from swin_yolo.data.dataset import CocoDataset
 from swin_yolo.engine.datasets import build_dataset, evaluation_loader, load_splits
 from swin_yolo.engine.detections import batch_detections
-from swin_yolo.engine.model import count_gflops, count_parameters, load_model
+from swin_yolo.engine.device import choose_device
+from swin_yolo.engine.model import check_imgsz, count_gflops, count_parameters, load_model
 from swin_yolo.engine.pictures import draw_evaluation
 from swin_yolo.engine.scoring import CocoScore, Detection, load_predictions, score_detections
 from swin_yolo.errors import InputError
@@ -78,11 +78,15 @@ def evaluate(
         plots: draw curves and pictures.
 
     Raises:
-        InputError: if weights or data cannot be used, or do not fit each other.
+        InputError: if weights, data, device or imgsz cannot be used, or do not fit each other.
     """
     start = time.time()
+    chosen = choose_device(device)
+    if half and chosen.type == "cpu":
+        raise InputError("--half: expected a GPU to infer in fp16 on, got the CPU")
     index: CocoIndex = load_splits(data, (task,))[task]
     model = load_model(weights)
+    check_imgsz(imgsz, model)
     category_id_of = match_classes(weights, model.names, index)
     args = get_cfg(overrides={"imgsz": imgsz})
     stride = max(int(model.stride.max()), 32)
@@ -92,7 +96,7 @@ def evaluate(
         model,
         loader,
         category_id_of,
-        device=select_device(device, verbose=False),
+        device=chosen,
         conf_thres=conf_thres,
         iou_thres=iou_thres,
         max_det=max_det,

@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from ultralytics.nn.modules import OBB, Detect, Pose, Segment
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint, yaml_model_load
 
-from swin_yolo.errors import InputError
+from swin_yolo.errors import InputError, one_line
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,55 @@ def build_model(cfg: str | Path, *, nc: int | None = None, channels: int = 3, ve
         raise InputError(
             f"--cfg {cfg}: no such model YAML; ours are listed in the README, others are ultralytics'"
         ) from e
-    if not isinstance(yaml_dict, dict) or not {"backbone", "head"} <= yaml_dict.keys():
-        raise InputError(f"--cfg {cfg}: expected a model YAML with 'backbone' and 'head'")
-    return DetectionModel(yaml_dict, ch=channels, nc=nc, verbose=verbose)
+    except (AssertionError, OSError, ValueError) as e:  # another suffix, not readable, or not a mapping
+        raise InputError(f"--cfg {cfg}: expected a model YAML: {one_line(e)}") from e
+    if not all(isinstance(yaml_dict.get(part), list) for part in ("backbone", "head")):
+        raise InputError(f"--cfg {cfg}: expected a model YAML with rows in 'backbone' and 'head'")
+    try:
+        model = DetectionModel(yaml_dict, ch=channels, nc=nc, verbose=verbose)
+    except InputError:
+        raise
+    except Exception as e:  # whatever a wrong row of ultralytics' own layers makes its parser stumble over
+        raise InputError(f"--cfg {cfg}: a row is wrong, ultralytics gives {type(e).__name__}: {one_line(e)}") from e
+    _check_detects(f"--cfg {cfg}", model)
+    return model
 
 
-def load_model(weights: str | Path) -> DetectionModel:
+def load_model(weights: str | Path, *, flag: str = "--weights") -> DetectionModel:
     """The model of a checkpoint, in fp32 on the CPU.
+
+    Args:
+        weights: checkpoint.
+        flag: where the user named it, for messages.
 
     Raises:
         InputError: if the file is missing or holds no detection model.
     """
     file = Path(weights)
     if not file.is_file():
-        raise InputError(f"--weights {weights}: no such file")
+        raise InputError(f"{flag} {weights}: no such file")
     try:
         model, _ = load_checkpoint(str(file))
     except Exception as e:
-        raise InputError(f"--weights {weights}: not a checkpoint that can be read: {' '.join(str(e).split())}") from e
+        raise InputError(f"{flag} {weights}: not a checkpoint that can be read: {one_line(e)}") from e
+    _check_detects(f"{flag} {weights}", model)
     return model.float()
+
+
+def _check_detects(where: str, model: nn.Module) -> None:
+    """Raise InputError unless a model is a detector: it ends in Detect, with boxes and nothing else."""
+    head = model.model[-1] if isinstance(model, DetectionModel) else model
+    if not isinstance(head, Detect) or isinstance(head, Segment | Pose | OBB):
+        raise InputError(f"{where}: expected a detection model, with Detect as its last row, got {type(head).__name__}")
+
+
+def check_imgsz(imgsz: int | tuple[int, int], model: DetectionModel) -> None:
+    """Raise InputError unless an image side, or (H, W), fits the model's strides."""
+    stride = max(int(model.stride.max()), 32)
+    for side in (imgsz,) if isinstance(imgsz, int) else imgsz:
+        if side % stride:
+            nearest = max(round(side / stride), 1) * stride
+            raise InputError(f"--imgsz {side}: expected a multiple of the model's stride {stride}, such as {nearest}")
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -81,7 +113,12 @@ def count_gflops(model: DetectionModel, imgsz: int | tuple[int, int]) -> float:
 
 
 def profile_rows(model: DetectionModel, imgsz: int | tuple[int, int]) -> list[Row]:
-    """What each row of a parsed model gives and costs for one image of `imgsz`; see `count_gflops`."""
+    """What each row of a parsed model gives and costs for one image of `imgsz`; see `count_gflops`.
+
+    Raises:
+        InputError: if `imgsz` does not fit the model's strides.
+    """
+    check_imgsz(imgsz, model)
     hw = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     counter = FlopCounterMode(display=False)
     rows: list[Row] = []
@@ -100,7 +137,8 @@ def profile_rows(model: DetectionModel, imgsz: int | tuple[int, int]) -> list[Ro
     training = model.training
     handles = [layer.register_forward_hook(record) for layer in model.model]
     try:
-        with torch.no_grad(), counter:
+        # The counter has no formula for the fused attention of a CPU; the plain one is matrix products.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             model.eval()(image)
     finally:
         model.train(training)

@@ -1,11 +1,13 @@
 """The training recipe: defaults for all models, replaced key by key by `--hyp`."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ultralytics.cfg import check_cfg
 
-from swin_yolo.errors import InputError
+from swin_yolo.errors import InputError, one_line
 
 # Keys that ultralytics does not know, with what they are where a run does not say (runs made before a key was).
 OWN_KEYS = {"drop_path": 0.0, "clip_norm": 10.0, "ema_epochs": 1.0}
@@ -31,7 +33,7 @@ def load_recipe(hyp: str | Path | None = None) -> dict[str, Any]:
         hyp: YAML file with keys of the default recipe; None for the default.
 
     Raises:
-        InputError: if the file is missing, is no mapping, or has a key that no recipe has.
+        InputError: if the file is missing, is no mapping, or has a key that no recipe has or a value out of range.
     """
     recipe = yaml.safe_load(_DEFAULT.read_text(encoding="utf-8"))
     if hyp is None:
@@ -39,14 +41,31 @@ def load_recipe(hyp: str | Path | None = None) -> dict[str, Any]:
     try:
         own = yaml.safe_load(Path(hyp).read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise InputError(f"--hyp {hyp}: expected a YAML file of recipe keys: {' '.join(str(e).split())}") from e
+        raise InputError(f"--hyp {hyp}: expected a YAML file of recipe keys: {one_line(e)}") from e
     if not isinstance(own, dict):
         raise InputError(f"--hyp {hyp}: expected `key: value` lines, got {type(own).__name__}")
     if unknown := sorted(str(key) for key in own.keys() - KEYS):
         raise InputError(f"--hyp {hyp}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(KEYS))}")
     for key, value in own.items():
-        if key != "optimizer" and not isinstance(value, int | float):
-            raise InputError(f"--hyp {hyp}: {key} expected a number, got {value!r}")
-    if own.get("optimizer", "AdamW") not in OPTIMIZERS:
-        raise InputError(f"--hyp {hyp}: optimizer expected one of {', '.join(OPTIMIZERS)}, got {own['optimizer']!r}")
+        if expected := _expected(key, value):
+            raise InputError(f"--hyp {hyp}: {key} expected {expected}, got {value!r}")
+    try:
+        check_cfg({key: value for key, value in own.items() if key not in OWN_KEYS})
+    except (TypeError, ValueError) as e:
+        raise InputError(f"--hyp {hyp}: {one_line(e)}") from e
     return {**recipe, **own}
+
+
+def _expected(key: str, value: Any) -> str | None:
+    """What a key takes where `value` is not that; ultralytics' `check_cfg` knows its own keys more closely."""
+    if key == "optimizer":
+        return None if value in OPTIMIZERS else f"one of {', '.join(OPTIMIZERS)}"
+    if key == "cos_lr":
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        return "a number of at least 0, such as 0.001 or 1.0e-3"
+    if key == "drop_path" and value >= 1:
+        return "a number below 1"
+    if key == "clip_norm" and value == 0:
+        return "a number above 0"
+    return None

@@ -10,8 +10,9 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import init_seeds
 
 from swin_yolo.engine.datasets import load_splits
+from swin_yolo.engine.device import choose_device
 from swin_yolo.engine.evaluate import Evaluation, evaluate
-from swin_yolo.engine.model import build_model, load_model
+from swin_yolo.engine.model import build_model, check_imgsz, count_parameters, load_model
 from swin_yolo.engine.pictures import draw_curves, draw_labels
 from swin_yolo.engine.recipe import load_recipe
 from swin_yolo.engine.trainer import CocoTrainer
@@ -45,7 +46,7 @@ def train(
         cfg: model YAML, a file or a name such as yolov5s-swin.yaml.
         data: dataset YAML, folder or shipped name.
         save_dir: folder of the run; made if missing.
-        weights: checkpoint to start from; layers of the same name and shape are taken.
+        weights: checkpoint to start from; layers of the same name and shape are taken, and classes of the same name.
         hyp: YAML of recipe keys that replace the default recipe's.
         epochs: passes over the train split.
         batch_size: images per batch.
@@ -60,14 +61,18 @@ def train(
         seed: of weights, data order and augmentation.
 
     Raises:
-        InputError: if an argument, the model YAML or the dataset cannot be used; nothing is left behind then.
+        InputError: if an argument, the model YAML or the dataset cannot be used; nothing is left behind then, unless
+            epochs were trained before it showed.
         KeyboardInterrupt: as it came; last.pt is usable.
     """
     recipe = load_recipe(hyp)
     recipe |= {k: v for k, v in (("optimizer", optimizer), ("cos_lr", cos_lr)) if v is not None}
+    choose_device(device)
     splits = load_splits(data)
     init_seeds(seed)
     model = build_model(cfg, nc=splits["nc"], channels=splits["channels"], verbose=True)
+    model.names = splits["names"]  # by which `load` finds the rows of the classification head
+    check_imgsz(imgsz, model)
     check_freeze(freeze, model)
     if weights is not None:
         model.load(load_model(weights))
@@ -94,7 +99,7 @@ def train(
         trainer.model = model
         return _run(trainer, device=device, workers=workers)
     except InputError:
-        if not existed:
+        if not existed and not (save_dir / "weights" / "last.pt").exists():
             shutil.rmtree(save_dir, ignore_errors=True)
         raise
 
@@ -109,12 +114,19 @@ def resume(last: str | Path, *, data: str | Path | None = None, device: str = ""
         workers: see `train`.
 
     Raises:
-        InputError: if the checkpoint cannot be used, or its run has ended.
+        InputError: if the checkpoint cannot be used, its run has ended, or the dataset has other classes.
     """
+    choose_device(device)
     file = Path(last).resolve()
-    load_model(file)  # says what is wrong with the file
-    if torch.load(file, map_location="cpu", weights_only=False).get("optimizer") is None:
+    names = load_model(file, flag="--resume").names
+    ckpt = torch.load(file, map_location="cpu", weights_only=False)
+    if ckpt.get("optimizer") is None or ckpt["epoch"] + 1 >= ckpt["train_args"]["epochs"]:
         raise InputError(f"--resume {last}: this run has ended; start another from it with --weights {last}")
+    if file.parent.name != "weights":
+        raise InputError(f"--resume {last}: expected weights/last.pt in the folder of its run")
+    splits = load_splits(data or ckpt["train_args"]["data"])
+    if splits["names"] != names:
+        raise InputError(f"--resume {last}: its classes are {names}, those of the dataset {splits['names']}")
     overrides = {
         "model": str(file),
         "resume": str(file),
@@ -123,7 +135,7 @@ def resume(last: str | Path, *, data: str | Path | None = None, device: str = ""
         "device": device,
         "workers": workers,
     }
-    return _run(CocoTrainer(overrides=overrides), device=device, workers=workers)
+    return _run(CocoTrainer(overrides=overrides, data=splits), device=device, workers=workers)
 
 
 def _run(trainer: CocoTrainer, *, device: str, workers: int) -> Evaluation:
@@ -132,7 +144,8 @@ def _run(trainer: CocoTrainer, *, device: str, workers: int) -> Evaluation:
         trainer.train()
     except KeyboardInterrupt:
         trainer.save_interrupted()
-        LOGGER.info(f"\nStopped; go on with --resume {trainer.last}")
+        if trainer.last.exists():
+            LOGGER.info(f"\nStopped; go on with --resume {trainer.last}")
         raise
     args = trainer.args
     evaluation = evaluate(
@@ -150,10 +163,12 @@ def _run(trainer: CocoTrainer, *, device: str, workers: int) -> Evaluation:
 
 
 def check_freeze(freeze: list[int] | None, model: Any) -> None:
-    """Raise InputError unless all rows to freeze are rows of the model."""
+    """Raise InputError unless all rows to freeze are rows of the model, and leave something to train."""
     rows = len(model.model)
     if wrong := [row for row in freeze or [] if not 0 <= row < rows]:
         raise InputError(f"--freeze {' '.join(map(str, wrong))}: expected rows from 0 to {rows - 1}")
+    if freeze and not any(count_parameters(layer) for row, layer in enumerate(model.model) if row not in freeze):
+        raise InputError(f"--freeze {' '.join(map(str, freeze))}: no parameters are left to train")
 
 
 def _absolute(data: str | Path) -> str:

@@ -3,7 +3,6 @@
 DDP workers are fresh processes that unpickle this class by name; importing it registers the layers.
 """
 
-import os
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
@@ -17,6 +16,7 @@ from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from swin_yolo.data.dataset import CocoDataset
 from swin_yolo.engine.datasets import build_dataset, load_splits
+from swin_yolo.engine.device import use_all_cores
 from swin_yolo.engine.recipe import OWN_KEYS
 from swin_yolo.engine.validator import CocoMetrics, CocoValidator
 from swin_yolo.files import written_whole
@@ -47,10 +47,11 @@ class CocoTrainer(DetectionTrainer):
         self._loaded = data
         workers = (overrides or {}).get("workers", DEFAULT_CFG_DICT["workers"])
         super().__init__({**(cfg or DEFAULT_CFG_DICT), **OWN_KEYS}, overrides, _callbacks)
+        self._saved = bool(self.resume)  # whether last.pt is of this run, and not of one that this one writes over
         if self.device.type == "cpu":
             # ultralytics leaves one core idle and loads images in the main process there.
             self.args.workers = workers
-            torch.set_num_threads(available_cores())
+            use_all_cores()
 
     def get_dataset(self) -> dict[str, Any]:
         """The splits of `--data`."""
@@ -132,17 +133,20 @@ class CocoTrainer(DetectionTrainer):
         last, best = self.wdir / "last.pt", self.wdir / "best.pt"
         self.last, self.best = _unfinished(last), _unfinished(best)
         try:
+            for unfinished in (self.last, self.best):
+                unfinished.unlink(missing_ok=True)  # of a run that was killed
             saved = super().save_model()
             for unfinished, file in ((self.last, last), (self.best, best)):
                 if unfinished.exists():
                     unfinished.replace(file)
+            self._saved = True
         finally:
             self.last, self.best = last, best
         return saved
 
     def save_interrupted(self) -> None:
         """Leave a usable last.pt when training is stopped inside the first epoch; later, the last epoch's stands."""
-        if RANK in {-1, 0} and self.ema is not None and not self.last.exists():
+        if RANK in {-1, 0} and self.ema is not None and not self._saved:
             self.epoch, self.fitness = -1, None
             self.metrics: dict[str, float] = self.metrics or {}
             self.best_fitness = 0.0  # differs from fitness: no best.pt of an epoch that never ended
@@ -153,8 +157,8 @@ class CocoTrainer(DetectionTrainer):
         if self.resume and ckpt is not None and ckpt.get("epoch") == -1:
             LOGGER.info("Resuming: no epoch was finished, starting at the first with the weights so far")
             self._load_checkpoint_state({**ckpt, "best_fitness": None})
-            return
-        super().resume_training(ckpt)
+        else:
+            super().resume_training(ckpt)
         if self.resume and RANK in {-1, 0}:
             drop_rows_after(self.csv, self.start_epoch)
 
@@ -208,11 +212,6 @@ def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
         for name, parameters in groups.items()
         if parameters
     ]
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unfinished(file: Path) -> Path:

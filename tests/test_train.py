@@ -1,0 +1,409 @@
+import itertools
+import json
+from dataclasses import replace
+
+import cv2
+import pytest
+import torch
+import yaml
+from tiny import (
+    ARGUMENTS,
+    BATCHES,
+    NAMES,
+    checkpoint,
+    contents,
+    make_tiny,
+    rows_of,
+    tiny_set,
+    trained,
+    without_pictures,
+)
+
+from swin_yolo.engine import train as train_module
+from swin_yolo.engine import validator as validator_module
+from swin_yolo.engine.evaluate import evaluate
+from swin_yolo.engine.model import build_model, load_model
+from swin_yolo.engine.recipe import load_recipe
+from swin_yolo.engine.scoring import METRIC_NAMES
+from swin_yolo.engine.train import resume, train
+from swin_yolo.engine.trainer import CocoTrainer
+from swin_yolo.errors import InputError
+from swin_yolo.files import sha256
+
+CFG = "yolov5n-swin.yaml"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny_set(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Runs without pictures."""
+    without_pictures(monkeypatch)
+
+
+@pytest.fixture
+def stop_at(monkeypatch, plain):
+    """Lets an exception come in place of a training batch, counted from 1 over all epochs; None lets training pass."""
+    preprocess_batch = CocoTrainer.preprocess_batch
+
+    def arrange(number, error=KeyboardInterrupt):
+        count = itertools.count(1)
+
+        def preprocess(self, batch):
+            if next(count) == number:
+                raise error
+            return preprocess_batch(self, batch)
+
+        monkeypatch.setattr(CocoTrainer, "preprocess_batch", preprocess)
+
+    return arrange
+
+
+@pytest.fixture
+def prepared(monkeypatch):
+    """`train` up to the training itself: a function of its arguments, which gives the trainer."""
+
+    def prepare(*args, **kwargs):
+        monkeypatch.setattr(train_module, "_run", lambda trainer, **_: trainer)
+        return train(*args, **kwargs)
+
+    return prepare
+
+
+def losses(row):
+    return {key: value for key, value in row.items() if "loss" in key}
+
+
+def rates(row):
+    return {key: value for key, value in row.items() if key.startswith("lr/")}
+
+
+# A whole run
+
+
+def test_a_run_folder_holds_everything(run):
+    assert contents(run.folder).keys() == {
+        "args.yaml",
+        "results.csv",
+        "metrics.json",
+        "predictions.json",
+        "weights/last.pt",
+        "weights/best.pt",
+        "results.png",
+        "labels.png",
+        "pr_curve.png",
+        "confusion_matrix.png",
+        "predictions.jpg",
+        "train_batch0.jpg",
+        "train_batch1.jpg",
+        "train_batch2.jpg",
+    }
+
+
+def test_pictures_of_a_run_can_be_read(run):
+    pictures = [f for f in run.folder.iterdir() if f.suffix in {".png", ".jpg"}]
+    assert len(pictures) == 8
+    assert all(cv2.imread(str(f)) is not None for f in pictures)
+
+
+def test_results_csv_has_a_row_per_epoch_and_coco_s_columns(run):
+    rows = rows_of(run.folder)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    train_losses, val_losses = ([f"{part}/{loss}_loss" for loss in ("box", "cls", "dfl")] for part in ("train", "val"))
+    lr = ["lr/pg0", "lr/pg1", "lr/pg2"]
+    assert list(rows[0]) == ["epoch", "time", *train_losses, *METRIC_NAMES, *val_losses, *lr]
+    assert all(float(row[loss]) > 0 for row in rows for loss in train_losses)
+
+
+def test_metrics_json_has_the_score_of_best_pt_and_what_it_is_of(run):
+    metrics = run.metrics
+    assert all(-1 <= metrics[name] <= 1 for name in METRIC_NAMES)
+    assert metrics["per_class"].keys() == {"block", "bar"}
+    assert {"params", "gflops", "seconds", "versions"} <= metrics.keys()
+    assert (metrics["imgsz"], metrics["split"], metrics["images"]) == (64, "val", 6)
+    assert metrics["weights"] == {"file": str(run.best), "sha256": sha256(run.best)}
+    assert metrics["data"]["sha256"] == sha256(run.data.parent / "val.json")
+
+
+def test_predictions_have_the_dataset_s_own_ids(run):
+    assert {p["image_id"] for p in run.detections} <= set(range(100, 160, 10))
+    assert {p["category_id"] for p in run.detections} == {3, 7}
+
+
+def test_nothing_is_written_into_the_dataset_folder(run):
+    assert contents(run.data.parent) == run.files_before
+
+
+def test_args_yaml_holds_the_recipe_and_the_arguments(run):
+    args = yaml.safe_load((run.folder / "args.yaml").read_text())
+    expected = {**load_recipe(), "model": CFG, "data": str(run.data), "epochs": 2, "batch": 4, "imgsz": 64, "seed": 0}
+    assert {key: args[key] for key in expected} == expected
+
+
+def test_finished_checkpoints_carry_classes_and_no_optimiser(run):
+    for name in ("last", "best"):
+        file = run.folder / "weights" / f"{name}.pt"
+        assert checkpoint(file)["optimizer"] is None
+        assert load_model(file).names == NAMES
+
+
+# What is trained
+
+
+def test_every_argument_reaches_the_trainer(prepared, data, tmp_path):
+    (tmp_path / "hyp.yaml").write_text("lr0: 0.004\nclip_norm: 3.0\n")
+    trainer = prepared(
+        CFG,
+        data,
+        save_dir=tmp_path / "run",
+        hyp=tmp_path / "hyp.yaml",
+        epochs=7,
+        batch_size=5,
+        imgsz=96,
+        device="cpu",
+        workers=1,
+        optimizer="SGD",
+        cos_lr=False,
+        patience=3,
+        freeze=[0, 2],
+        cache="ram",
+        seed=11,
+    )
+    expected = {
+        **load_recipe(),
+        "lr0": 0.004,
+        "clip_norm": 3.0,
+        "epochs": 7,
+        "batch": 5,
+        "imgsz": 96,
+        "device": "cpu",
+        "workers": 1,
+        "optimizer": "SGD",
+        "cos_lr": False,
+        "patience": 3,
+        "freeze": [0, 2],
+        "cache": "ram",
+        "seed": 11,
+        "data": str(data),
+        "save_dir": str(tmp_path / "run"),
+    }
+    assert {key: getattr(trainer.args, key) for key in expected} == expected
+
+
+def test_a_seed_gives_the_same_weights_and_another_others(prepared, data, tmp_path):
+    first, again, other = (
+        prepared(CFG, data, save_dir=tmp_path / str(i), device="cpu", seed=seed).model.state_dict()
+        for i, seed in enumerate((0, 0, 1))
+    )
+    name = "model.0.conv.weight"
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first[name], other[name])
+
+
+def test_weights_are_taken_where_name_and_shape_agree(prepared, data, run, tmp_path):
+    trainer = prepared("yolov5n-c3str.yaml", data, save_dir=tmp_path, weights=run.best, device="cpu")
+    started, given = trainer.model.state_dict(), load_model(run.best).state_dict()
+    taken = [k for k in started if k in given and given[k].shape == started[k].shape]
+    assert 200 < len(taken) < len(started)
+    assert all(torch.equal(started[k], given[k]) for k in taken)
+
+
+def test_rows_of_the_classification_head_are_taken_by_class_name(prepared, data, run, tmp_path):
+    model = load_model(run.best)
+    model.names = {0: "bar", 1: "block"}  # the dataset's are block, bar
+    torch.save({"model": model}, tmp_path / "turned.pt")
+    trainer = prepared(CFG, data, save_dir=tmp_path / "run", weights=tmp_path / "turned.pt", device="cpu")
+    for started, given in zip(trainer.model.model[-1].cv3, model.model[-1].cv3, strict=True):
+        assert torch.equal(started[-1].weight, given[-1].weight[[1, 0]])
+
+
+def test_frozen_rows_do_not_change(plain, data, tmp_path):
+    frozen = [0, 6]
+    trained_model = {}
+
+    def after_training(trainer, **_):
+        CocoTrainer.train(trainer)
+        trained_model.update(trainer.model.state_dict())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "_run", after_training)
+        train(CFG, data, save_dir=tmp_path / "run", freeze=frozen, optimizer="SGD", **(ARGUMENTS | {"epochs": 1}))
+    torch.manual_seed(0)
+    started = build_model(CFG, nc=2).state_dict()
+    changed = {int(k.split(".")[1]) for k, v in trained_model.items() if not torch.equal(v, started[k])}
+    assert set(range(25)) - changed >= set(frozen)
+    assert {1, 5, 8, 9, 24} <= changed
+
+
+def test_best_pt_is_the_epoch_of_the_best_ap_and_training_stops_when_ap_stays(plain, data, tmp_path, monkeypatch):
+    aps = iter((0.2, 0.5, 0.3, 0.4))
+    score_detections = validator_module.score_detections
+
+    def planned(truth, detections):
+        score = score_detections(truth, detections)
+        return replace(score, metrics={**score.metrics, "AP": next(aps)})
+
+    monkeypatch.setattr(validator_module, "score_detections", planned)
+    folder = tmp_path / "run"
+    train("yolov5n.yaml", data, save_dir=folder, patience=2, **(ARGUMENTS | {"epochs": 10}))
+    assert [row["AP"] for row in rows_of(folder)] == ["0.2", "0.5", "0.3", "0.4"]
+    assert checkpoint(folder / "weights" / "best.pt")["train_metrics"]["AP"] == 0.5
+    assert checkpoint(folder / "weights" / "last.pt")["train_metrics"]["AP"] == 0.4
+
+
+# Stopping and going on
+
+
+def test_a_run_stopped_in_its_second_epoch_goes_on_as_if_it_had_not_been(stop_at, data, run, tmp_path):
+    folder = tmp_path / "run"
+    stop_at(BATCHES + 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(CFG, data, save_dir=folder, **ARGUMENTS)
+    whole = rows_of(run.folder)
+    (first,) = rows_of(folder)
+    # The same seed: the same losses, also in another run.
+    assert losses(first) == losses(whole[0]) and rates(first) == rates(whole[0])
+    assert checkpoint(folder / "weights" / "last.pt")["epoch"] == 0
+
+    stop_at(None)
+    evaluation = resume(folder / "weights" / "last.pt", device="cpu", workers=0)
+    rows = rows_of(folder)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert rows[0] == first
+    # The schedule is that of the whole run. Its losses are not: checkpoints hold the averaged weights, in fp16.
+    assert rates(rows[1]) == rates(whole[1])
+    assert evaluation.save_dir == folder and evaluation.metrics["split"] == "val"
+    before, after = (yaml.safe_load((f / "args.yaml").read_text()) for f in (run.folder, folder))
+    assert {k: after[k] for k in load_recipe()} == {k: before[k] for k in load_recipe()}
+    with pytest.raises(InputError, match=r"--resume .*last.pt: this run has ended; start another .* --weights"):
+        resume(folder / "weights" / "last.pt", device="cpu")
+
+
+def test_a_run_stopped_in_its_first_epoch_leaves_a_checkpoint_to_use_and_to_go_on_from(stop_at, data, tmp_path, caplog):
+    folder, last = tmp_path / "run", tmp_path / "run" / "weights" / "last.pt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes(b"of an older run in this folder")
+    stop_at(BATCHES)
+    with pytest.raises(KeyboardInterrupt):
+        train(CFG, data, save_dir=folder, **(ARGUMENTS | {"epochs": 1}))
+    assert f"Stopped; go on with --resume {last}" in caplog.text
+    assert not (folder / "results.csv").exists() and not (folder / "weights" / "best.pt").exists()
+    scored = evaluate(last, data, save_dir=tmp_path / "val", imgsz=64, device="cpu", workers=0, plots=False)
+    assert scored.metrics["images"] == 6
+
+    (folder / "results.csv").write_text("epoch,time\n1,2\n")  # as where the stop came between this row and last.pt
+    stop_at(None)
+    resume(last, device="cpu", workers=0)
+    assert [row.split(",")[0] for row in (folder / "results.csv").read_text().splitlines()] == ["epoch", "1"]
+    assert (folder / "weights" / "best.pt").exists()
+
+
+def test_a_run_stopped_before_its_first_step_says_nothing_of_a_checkpoint(data, tmp_path, monkeypatch, caplog):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CocoTrainer, "_setup_train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(CFG, data, save_dir=tmp_path / "run", **ARGUMENTS)
+    assert "Starting" not in caplog.text and "Stopped" not in caplog.text
+
+
+def test_input_that_breaks_after_an_epoch_leaves_the_checkpoints(stop_at, data, tmp_path):
+    stop_at(BATCHES + 1, InputError("an image is gone"))
+    with pytest.raises(InputError, match="an image is gone"):
+        train(CFG, data, save_dir=tmp_path / "run", **ARGUMENTS)
+    assert load_model(tmp_path / "run" / "weights" / "last.pt")
+
+
+def stopped(run_folder, *, parent="weights", names=NAMES, **changes):
+    """A checkpoint as a run that was stopped leaves it."""
+    model = build_model(CFG, nc=2)
+    model.names = names
+    content = {"model": None, "ema": model, "optimizer": {}, "epoch": 0, "train_args": {"epochs": 2, "data": "none"}}
+    file = run_folder / parent / "last.pt"
+    file.parent.mkdir()
+    torch.save(content | changes, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"optimizer": None}, r"this run has ended"),
+        ({"epoch": 1}, r"this run has ended"),  # killed after its last epoch
+        ({"parent": "downloads"}, r"expected weights/last.pt in the folder of its run"),
+        ({"names": {0: "block", 1: "rod"}}, r"its classes are .*rod.*, those of the dataset .*bar"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(data, tmp_path, changes, expected):
+    file = stopped(tmp_path, **changes)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=rf"^--resume {file}: {expected}"):
+        resume(file, data=data, device="cpu")
+    assert contents(tmp_path) == before
+
+
+def test_resuming_without_the_data_names_it(tmp_path):
+    with pytest.raises(InputError, match=r"none: no dataset YAML or folder of that name"):
+        resume(stopped(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize("content", [None, b"half a checkpoi"])
+def test_a_file_to_resume_that_is_no_checkpoint_is_named_by_its_flag(tmp_path, content):
+    if content is not None:
+        (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(InputError, match=rf"^--resume {tmp_path}/last.pt: "):
+        resume(tmp_path / "last.pt", device="cpu")
+
+
+# What cannot be used
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"cfg": "yolov5n-swan.yaml"}, r"--cfg yolov5n-swan.yaml: no such model YAML"),
+        ({"data": "no/such/set"}, r"no/such/set: no dataset YAML or folder"),
+        ({"weights": "none.pt"}, r"--weights none.pt: no such file"),
+        ({"hyp": "none.yaml"}, r"--hyp none.yaml: expected a YAML file"),
+        ({"device": "99"}, r"--device 99: expected cpu"),
+        ({"imgsz": 100}, r"--imgsz 100: expected a multiple of the model's stride 32"),
+        ({"freeze": [3, 25]}, r"--freeze 25: expected rows from 0 to 24"),
+        ({"freeze": list(range(25))}, r"--freeze 0 1 .* 24: no parameters are left to train"),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_leaves_no_folder(data, tmp_path, arguments, expected):
+    arguments = {"cfg": CFG, "data": data, **ARGUMENTS, **arguments}
+    with pytest.raises(InputError, match=expected):
+        train(save_dir=tmp_path / "runs" / "exp", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_is_missing_is_named_and_leaves_no_folder(tmp_path):
+    data = make_tiny(tmp_path / "set")
+    (tmp_path / "set" / "val" / "val_3.png").unlink()
+    with pytest.raises(InputError, match=r"val.json: 1 of 6 images are not in .*val: val_3.png"):
+        train(CFG, data, save_dir=tmp_path / "exp", **ARGUMENTS)
+    assert [f.name for f in tmp_path.iterdir()] == ["set"]
+
+
+def test_wrong_input_leaves_a_folder_that_was_there(data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    broken = make_tiny(tmp_path / "set")
+    (tmp_path / "set" / "train" / "train_0.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"train_0.png: cannot be decoded"):
+        train(CFG, broken, save_dir=tmp_path, **ARGUMENTS)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_the_metrics_a_run_prints_are_those_it_writes(run):
+    average = json.loads((run.folder / "metrics.json").read_text())["AP"]
+    assert f"{average:.3f}" in run.printed and f"Written to {run.folder}" in run.printed
