@@ -99,6 +99,9 @@ def test_a_model_with_the_head_has_yolov5_s_loss_and_others_keep_theirs():
         model.args = args
         loss = model.init_criterion()
         assert isinstance(loss, AnchorLoss) and loss.obj_gain == 0.25 and loss.class_weights is None
+    model.args = {"imgsz": 640, "anchor_box": 0.1, "anchor_obj": 2.0, "anchor_cls": 0.25, "anchor_t": 3.0, "box": 7.5}
+    loss = model.init_criterion()
+    assert (loss.box_gain, loss.obj_gain, loss.cls_gain, loss.anchor_t) == pytest.approx((0.1, 2.0, 0.25 * 2 / 80, 3.0))
     model.class_weights = torch.ones(2)
     assert model.init_criterion().class_weights is model.class_weights
     rows = [*tiny_anchor_yaml()["backbone"]]

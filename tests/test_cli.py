@@ -1,6 +1,7 @@
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,12 @@ import yaml
 from tiny import ARGUMENTS, contents, tiny_set, trained, without_pictures
 from ultralytics import __version__ as ultralytics_version
 
-from swin_yolo.cli import HELP, main, train, val
+from swin_yolo.cli import HELP, convert, main, train, val
 from swin_yolo.engine.scoring import METRIC_NAMES
 from swin_yolo.engine.trainer import CocoTrainer
 
 ROOT = Path(__file__).resolve().parents[1]
-PARSERS = {"train": train.parser, "val": val.parser}
+PARSERS = {"train": train.parser, "val": val.parser, "convert": convert.parser}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,31 @@ def test_val_scores_a_finished_results_file(run, tmp_path, capsys):
     assert f"{metrics['AP']:.3f}" in printed and "block" not in printed
 
 
+def test_convert_and_back_scores_the_same(run, tmp_path, capsys):
+    there, back = tmp_path / "best.safetensors", tmp_path / "back.pt"
+    assert main(["convert", str(run.best), str(there)]) == main(["convert", str(there), str(back)]) == 0
+    assert f"Written to {there}" in capsys.readouterr().out
+    assert main(["convert", str(there), str(back)]) == 2
+    assert main(["convert", str(there), str(back), "--exist-ok"]) == 0
+    argv = ["--data", str(run.data), "--imgsz", "64", "--batch-size", "4", "--device", "cpu", "--workers", "0"]
+    for weights in (there, back):
+        assert main(["val", "--weights", str(weights), *argv, "--project", str(tmp_path), "--no-plots"]) == 0
+    for folder in ("exp", "exp-2"):
+        metrics = json.loads((tmp_path / folder / "metrics.json").read_text())
+        assert {name: metrics[name] for name in METRIC_NAMES} == {name: run.metrics[name] for name in METRIC_NAMES}
+
+
+def test_a_checkpoint_is_scored_elsewhere_by_a_fresh_process_after_the_data_moved(run, tmp_path):
+    data, weights = tmp_path / "moved" / "set", tmp_path / "weights of mine.pt"
+    shutil.copytree(run.data.parent, data)
+    shutil.copy(run.best, weights)
+    argv = ["--weights", weights.name, "--data", f"moved/set/{run.data.name}", "--imgsz", "64", "--batch-size", "4"]
+    done = script("val", *argv, "--device", "cpu", "--workers", "0", "--no-plots", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "runs" / "val" / "exp" / "metrics.json").read_text())
+    assert metrics["AP"] == run.metrics["AP"]
+
+
 def test_ctrl_c_ends_with_130_and_leaves_last_pt(data, tmp_path, monkeypatch, caplog):
     without_pictures(monkeypatch)
 
@@ -92,24 +118,29 @@ def test_the_script_names_a_missing_file_on_one_line_and_ends_with_2(tmp_path):
     assert contents(tmp_path) == {}
 
 
-def test_yolo_is_the_ultralytics_command_line(monkeypatch, caplog):
-    monkeypatch.setattr(sys, "argv", ["swin-yolo"])
-    assert main(["yolo", "version"]) == 0
-    assert ultralytics_version in caplog.text
+def console(*argv: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "from swin_yolo.cli import console; console()", *argv]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_yolo_knows_our_layers(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["swin-yolo"])
+def test_yolo_is_the_ultralytics_command_line(tmp_path):
+    done = console("yolo", "version", cwd=tmp_path)
+    assert done.returncode == 0 and ultralytics_version in done.stdout + done.stderr
+
+
+def test_yolo_knows_our_layers(data, tmp_path):
     image = data.parent / "test" / "test_0.png"
     argv = ["predict", "model=yolov5n-c3str.yaml", f"source={image}", "imgsz=64", "device=cpu", f"project={tmp_path}"]
-    assert main(["yolo", *argv]) == 0
+    assert console("yolo", *argv, cwd=tmp_path).returncode == 0
     assert (tmp_path / "predict" / "test_0.jpg").is_file()
 
 
 # Help
 
 
-@pytest.mark.parametrize(("argv", "text"), [([], HELP), (["train"], train.HELP), (["val"], val.HELP)])
+@pytest.mark.parametrize(
+    ("argv", "text"), [([], HELP), (["train"], train.HELP), (["val"], val.HELP), (["convert"], convert.HELP)]
+)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_starts_with_what_the_command_does(argv, text, flag, capsys):
     if argv:
@@ -161,7 +192,9 @@ def calls(monkeypatch):
 TRAIN_FLAGS = {
     "cfg": ["yolov5n.yaml"],
     "data": ["bccd.yaml"],
+    "head": ["anchor"],
     "weights": ["w.pt"],
+    "trust": [],
     "hyp": ["h.yaml"],
     "epochs": ["3"],
     "batch_size": ["5"],
@@ -171,7 +204,8 @@ TRAIN_FLAGS = {
     "optimizer": ["SGD"],
     "cos_lr": [],
     "patience": ["7"],
-    "freeze": ["0", "1"],
+    "freeze": ["0", "C3"],
+    "layer_decay": ["0.5"],
     "cache": ["disk"],
     "seed": ["9"],
     "resume": ["last.pt"],
@@ -191,6 +225,7 @@ VAL_FLAGS = {
     "iou_thres": ["0.5"],
     "max_det": ["10"],
     "half": [],
+    "trust": [],
     "no_save_json": [],
     "no_plots": [],
     "no_verbose": [],
@@ -207,6 +242,7 @@ def flags_of(command: str) -> set[str]:
 
 def test_every_flag_is_tried_below():
     assert flags_of("train") == TRAIN_FLAGS.keys()
+    assert flags_of("convert") == {"source", "target", "trust", "exist_ok"}
     tried = {flag.removeprefix("no_") for flag in VAL_FLAGS} | {"predictions", "annotations"}
     assert flags_of("val") == tried
 
@@ -272,14 +308,15 @@ def written(folder: Path, name: str, text: str) -> str:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["tran"], r"swin-yolo: no command 'tran'; there are train, val, yolo"),
+        (["tran"], r"swin-yolo: no command 'tran'; there are train, val, convert, yolo"),
         (
             ["train", "--epoch", "many"],
             r"--epochs: expected a whole number of at least 1, got 'many'; see swin-yolo train",
         ),
         (["train", "--epochs", "0"], r"--epochs: expected a whole number of at least 1, got '0'"),
         (["train", "--workers", "-1"], r"--workers: expected a whole number of at least 0, got '-1'"),
-        (["train", "--freeze", "backbone"], r"--freeze: expected a whole number of at least 0, got 'backbone'"),
+        (["train", "--layer-decay", "2"], r"--layer-decay: expected a number from 0 to 1, got '2'"),
+        (["train", "--head", "free"], r"--head: invalid choice: 'free'"),
         (["train", "--optimizer", "Adam"], r"--optimizer: invalid choice: 'Adam' \(choose from"),
         (["train", "--lr", "0.1"], r"unrecognized arguments: --lr 0.1"),
         (["train", "--cfg"], r"--cfg: expected one argument"),
@@ -292,6 +329,10 @@ def written(folder: Path, name: str, text: str) -> str:
         (["train", "--resume", "--project", "empty"], r"--resume: no run in empty has weights/last.pt"),
         (["train", "--resume", "none.pt", "--epochs", "9"], r"--epochs would not be read here, where only --data, "),
         (["train", "--project", "hyp.yaml"], r"--project hyp.yaml: expected a folder"),
+        (["convert", "none.pt"], r"the following arguments are required: target"),
+        (["convert", "none.pt", "best.safetensors"], r"none.pt: no such file"),
+        (["convert", "none.pt", "best.onnx"], r"best.onnx: expected a file to write that ends in"),
+        (["convert", "none.pt", "hyp.yaml"], r"hyp.yaml: is there already; --exist-ok writes over it"),
         (["val"], r"expected either --weights, or --predictions with --annotations"),
         (["val", "--weights", "w.pt", "--predictions", "p", "--annotations", "a"], r"expected either --weights, or"),
         (["val", "--predictions", "p.json"], r"--predictions and --annotations go together"),

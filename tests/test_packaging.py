@@ -17,9 +17,7 @@ def checked(*command: object, cwd: Path, **environment: str) -> str:
     """What a command prints; its own words where it fails."""
     command = [str(word) for word in command]
     around = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env={**around, **environment}
-    )
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env={**around, **environment})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

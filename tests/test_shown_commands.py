@@ -10,7 +10,7 @@ from swin_yolo import cli
 from swin_yolo.paths import shipped_dir
 
 ROOT = Path(__file__).resolve().parents[1]
-PARSERS = {"train": cli.train.parser, "val": cli.val.parser}
+PARSERS = {"train": cli.train.parser, "val": cli.val.parser, "convert": cli.convert.parser}
 DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted(ROOT.glob("docs/*.md"))]
 
 
@@ -43,7 +43,9 @@ def check_command(argv: list[str]) -> None:
             assert Path(name).name == name or (ROOT / name).is_file(), name
 
 
-@pytest.mark.parametrize("text", [cli.HELP, cli.train.HELP, cli.val.HELP], ids=["swin-yolo", "train", "val"])
+@pytest.mark.parametrize(
+    "text", [cli.HELP, *(getattr(cli, name).HELP for name in PARSERS)], ids=["swin-yolo", *PARSERS]
+)
 def test_commands_shown_in_help_parse(text):
     shown = commands(text)
     assert shown

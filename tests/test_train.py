@@ -1,5 +1,7 @@
 import itertools
 import json
+import os
+import re
 from dataclasses import replace
 
 import cv2
@@ -29,6 +31,7 @@ from swin_yolo.engine.train import resume, train
 from swin_yolo.engine.trainer import CocoTrainer
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
+from swin_yolo.nn import AnchorDetect
 
 CFG = "yolov5n-swin.yaml"
 
@@ -76,6 +79,16 @@ def prepared(monkeypatch):
         return train(*args, **kwargs)
 
     return prepare
+
+
+class Runs:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.canary),)
 
 
 def losses(row):
@@ -160,6 +173,8 @@ def test_finished_checkpoints_carry_classes_and_no_optimiser(run):
 
 def test_every_argument_reaches_the_trainer(prepared, data, tmp_path):
     (tmp_path / "hyp.yaml").write_text("lr0: 0.004\nclip_norm: 3.0\n")
+    weights = tmp_path / "weights.pt"
+    torch.save({"model": build_model(CFG, nc=2)}, weights)
     trainer = prepared(
         CFG,
         data,
@@ -173,7 +188,10 @@ def test_every_argument_reaches_the_trainer(prepared, data, tmp_path):
         optimizer="SGD",
         cos_lr=False,
         patience=3,
-        freeze=[0, 2],
+        head="anchor",
+        weights=weights,
+        layer_decay=0.5,
+        freeze=[0, "C3"],
         cache="ram",
         seed=11,
     )
@@ -189,13 +207,16 @@ def test_every_argument_reaches_the_trainer(prepared, data, tmp_path):
         "optimizer": "SGD",
         "cos_lr": False,
         "patience": 3,
-        "freeze": [0, 2],
+        "layer_decay": 0.5,
+        "pretrained_rows": [6, 8],
+        "freeze": ["0", "2", "4", "13", "17", "20", "23"],
         "cache": "ram",
         "seed": 11,
         "data": str(data),
         "save_dir": str(tmp_path / "run"),
     }
     assert {key: getattr(trainer.args, key) for key in expected} == expected
+    assert isinstance(trainer.model.model[-1], AnchorDetect)
 
 
 def test_a_seed_gives_the_same_weights_and_another_others(prepared, data, tmp_path):
@@ -223,6 +244,23 @@ def test_rows_of_the_classification_head_are_taken_by_class_name(prepared, data,
     trainer = prepared(CFG, data, save_dir=tmp_path / "run", weights=tmp_path / "turned.pt", device="cpu")
     for started, given in zip(trainer.model.model[-1].cv3, model.model[-1].cv3, strict=True):
         assert torch.equal(started[-1].weight, given[-1].weight[[1, 0]])
+
+
+def test_what_was_taken_is_reported_by_row(prepared, data, run, tmp_path, caplog):
+    trainer = prepared("yolov5n-c3str.yaml", data, save_dir=tmp_path, weights=run.best, device="cpu")
+    assert f"{run.best} into yolov5n-c3str.yaml" in caplog.text
+    assert re.search(r"^ +8 C3STR +\d+ ", caplog.text, re.MULTILINE) and "left over in the file: " in caplog.text
+    assert trainer.args.pretrained_rows == []  # its rows 6 and 8 have none of our Swin rows
+
+
+def test_weights_that_would_run_code_are_refused_unless_trusted(prepared, data, tmp_path):
+    weights, canary = tmp_path / "weights.pt", tmp_path / "canary"
+    torch.save({"model": build_model(CFG, nc=2), "extra": Runs(canary)}, weights)
+    with pytest.raises(InputError, match=rf"^--weights {weights}: refused, since it names .*; --trust reads it"):
+        prepared(CFG, data, save_dir=tmp_path / "run", weights=weights, device="cpu")
+    assert not canary.exists() and not (tmp_path / "run").exists()
+    prepared(CFG, data, save_dir=tmp_path / "run", weights=weights, trust=True, device="cpu")
+    assert canary.exists()
 
 
 def test_frozen_rows_do_not_change(plain, data, tmp_path):
@@ -323,13 +361,40 @@ def test_input_that_breaks_after_an_epoch_leaves_the_checkpoints(stop_at, data, 
     assert load_model(tmp_path / "run" / "weights" / "last.pt")
 
 
+def test_a_run_from_weights_of_other_class_widths_goes_on(stop_at, data, tmp_path):
+    wide = build_model("yolov5n.yaml", nc=80)
+    wide.names = {i: f"class {i}" for i in range(80)}
+    torch.save({"model": wide}, tmp_path / "wide.pt")
+    folder = tmp_path / "run"
+    stop_at(BATCHES + 1)
+    with pytest.raises(KeyboardInterrupt):
+        train("yolov5n.yaml", data, save_dir=folder, weights=tmp_path / "wide.pt", **ARGUMENTS)
+    stop_at(None)
+    resume(folder / "weights" / "last.pt", device="cpu", workers=0)
+    width = wide.model[-1].cv3[0][0].conv.out_channels
+    assert width == 80 != build_model("yolov5n.yaml", nc=2).model[-1].cv3[0][0].conv.out_channels
+    assert load_model(folder / "weights" / "best.pt").model[-1].cv3[0][0].conv.out_channels == width
+
+
+def test_a_run_to_go_on_with_runs_no_code_and_names_no_other_file(stop_at, data, tmp_path):
+    canary = tmp_path / "canary"
+    file = stopped(tmp_path / "a", optimizer={"state": Runs(canary)})
+    with pytest.raises(InputError, match=rf"^--resume {file}: refused, since it names .* no run of ours does$"):
+        resume(file, data=data, device="cpu")
+    saved = {**ARGUMENTS, "batch": 4, "data": str(data), "distill_model": str(tmp_path / "other.pt"), "lr0": 0.007}
+    last = stopped(tmp_path / "b", train_args=saved)
+    trainer = CocoTrainer(overrides={"model": str(last), "resume": str(last), "save_dir": str(tmp_path / "b")})
+    assert (trainer.args.lr0, trainer.args.distill_model) == (0.007, None)
+    assert not canary.exists()
+
+
 def stopped(run_folder, *, parent="weights", names=NAMES, **changes):
     """A checkpoint as a run that was stopped leaves it."""
     model = build_model(CFG, nc=2)
     model.names = names
     content = {"model": None, "ema": model, "optimizer": {}, "epoch": 0, "train_args": {"epochs": 2, "data": "none"}}
     file = run_folder / parent / "last.pt"
-    file.parent.mkdir()
+    file.parent.mkdir(parents=True)
     torch.save(content | changes, file)
     return file
 
@@ -376,7 +441,10 @@ def test_a_file_to_resume_that_is_no_checkpoint_is_named_by_its_flag(tmp_path, c
         ({"hyp": "none.yaml"}, r"--hyp none.yaml: expected a YAML file"),
         ({"device": "99"}, r"--device 99: expected cpu"),
         ({"imgsz": 100}, r"--imgsz 100: expected a multiple of the model's stride 32"),
-        ({"freeze": [3, 25]}, r"--freeze 25: expected rows from 0 to 24"),
+        ({"freeze": [3, 25]}, r"--freeze 25: expected a row from 0 to 24"),
+        ({"layer_decay": 0.5}, r"--layer-decay 0.5: expected --weights too"),
+        ({"layer_decay": 0.0}, r"--layer-decay 0: expected a number above 0"),
+        ({"cfg": "yolov5n-c3str-p6.yaml", "head": "anchor"}, r"--cfg yolov5n-c3str-p6.yaml: no such model YAML"),
         ({"freeze": list(range(25))}, r"--freeze 0 1 .* 24: no parameters are left to train"),
     ],
 )

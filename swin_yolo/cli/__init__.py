@@ -5,18 +5,24 @@ from collections.abc import Callable, Sequence
 
 from swin_yolo.errors import InputError
 
-from . import train, val, yolo
+from . import convert, train, val, yolo
 
 HELP = """Swin Transformer layers in YOLO, on COCO-format data.
 
     swin-yolo train --cfg yolov5s-swin.yaml --data demo.yaml --epochs 40
     swin-yolo val --weights runs/train/exp/weights/best.pt --data demo.yaml
+    swin-yolo convert best.pt best.safetensors
     swin-yolo yolo predict model=best.pt source=image.jpg     (the ultralytics command line, with our layers)
 
 Each command has --help.
 """
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"train": train.run, "val": val.run, "yolo": yolo.run}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": train.run,
+    "val": val.run,
+    "convert": convert.run,
+    "yolo": yolo.run,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

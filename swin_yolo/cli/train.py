@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .parsing import command_parser, count, positive, take_only
+from .parsing import command_parser, count, fraction, positive, take_only
 from .printing import print_evaluation
 
 HELP = """Train a detector on COCO-format data.
@@ -25,7 +25,7 @@ def run(argv: Sequence[str]) -> int:
     from swin_yolo.engine.train import resume, train
 
     if args.summary:
-        print(_summary(args.cfg, args.imgsz))
+        print(_summary(args.cfg, args.head, args.imgsz))
         return 0
     if args.resume is not None:
         take_only(("data", "device", "workers", "project", "resume"), args, flags)
@@ -36,7 +36,9 @@ def run(argv: Sequence[str]) -> int:
         args.cfg,
         args.data or "demo.yaml",
         save_dir=new_run_folder(args.project, args.name, exist_ok=args.exist_ok),
+        head=args.head,
         weights=args.weights,
+        trust=args.trust,
         hyp=args.hyp,
         epochs=args.epochs,
         batch_size=args.batch_size,
@@ -47,6 +49,7 @@ def run(argv: Sequence[str]) -> int:
         cos_lr=args.cos_lr,
         patience=args.patience,
         freeze=args.freeze,
+        layer_decay=args.layer_decay,
         cache=args.cache,
         seed=args.seed,
     )
@@ -54,11 +57,11 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _summary(cfg: str, imgsz: int) -> str:
+def _summary(cfg: str, head: str | None, imgsz: int) -> str:
     from swin_yolo.engine.model import build_model, profile_rows
     from swin_yolo.report.model_table import format_rows
 
-    return format_rows(profile_rows(build_model(cfg), imgsz), name=Path(cfg).stem, imgsz=(imgsz, imgsz))
+    return format_rows(profile_rows(build_model(cfg, head=head), imgsz), name=Path(cfg).stem, imgsz=(imgsz, imgsz))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--cfg", default="yolov5s-swin.yaml", help="model YAML, a file or a name (default %(default)s)")
     add("--data", help="dataset YAML, folder in COCO, Roboflow or CVAT layout, or shipped name (default demo.yaml)")
-    add("--weights", type=Path, help="checkpoint to start from (default: fresh weights)")
+    add("--head", choices=("anchor",), help="anchor: YOLOv5's anchor-based head in the place of the YAML's")
+    add("--weights", type=Path, help="to start from: a detector, YOLOv5's too, or an ImageNet Swin (default: fresh)")
+    add("--trust", action="store_true", help="open --weights even if it runs code: only if you know who made it")
     add("--hyp", type=Path, help="YAML of recipe keys that replace the default recipe's")
     add("--epochs", type=positive, default=100, help="passes over the train split (default %(default)s)")
     add("--batch-size", type=positive, default=16, help="images per batch (default %(default)s)")
@@ -77,7 +82,13 @@ def parser() -> argparse.ArgumentParser:
     add("--optimizer", choices=("AdamW", "SGD"), help="in place of the recipe's")
     add("--cos-lr", action=argparse.BooleanOptionalAction, help="cosine schedule, in place of the recipe's")
     add("--patience", type=positive, default=100, help="epochs without a better AP to stop after (default 100)")
-    add("--freeze", type=count, nargs="+", metavar="ROW", help="rows of the model whose parameters stay as they are")
+    add(
+        "--freeze",
+        nargs="+",
+        metavar="WHAT",
+        help="what stays as it is: rows, backbone, layers as C3, modules as 6.cv1",
+    )
+    add("--layer-decay", type=fraction, help="each pretrained Swin block learns so many times as fast as the next one")
     add("--cache", nargs="?", const="ram", choices=("ram", "disk"), help="keep decoded images (default: do not)")
     add("--seed", type=count, default=0, help="of weights, data order and augmentation (default %(default)s)")
     add("--resume", nargs="?", const="", metavar="LAST.PT", help="go on with a stopped run (default: the newest)")

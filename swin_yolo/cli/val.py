@@ -47,6 +47,7 @@ def run(argv: Sequence[str]) -> int:
         half=args.half,
         save_json=args.save_json,
         plots=args.plots,
+        trust=args.trust,
     )
     print_evaluation(evaluation, per_class=args.verbose)
     return 0
@@ -56,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = command_parser("val", HELP)
     add = parser.add_argument
-    add("--weights", type=Path, help="checkpoint")
+    add("--weights", type=Path, help="checkpoint, .pt or .safetensors")
+    add("--trust", action="store_true", help="open --weights even if it runs code: only if you know who made it")
     add("--data", default="demo.yaml", help="dataset YAML, folder or shipped name (default %(default)s)")
     add("--task", default="val", help="split to score: train, val or test (default %(default)s)")
     add("--imgsz", "--img", "--img-size", type=positive, default=640, help="longer side, pixels (default %(default)s)")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 def run(argv: Sequence[str]) -> int:
     """The ultralytics command line in this process, where our layers are registered."""
-    from ultralytics import cfg
+    from ultralytics.cfg import entrypoint
 
-    sys.argv = cfg.ARGV = ["yolo", *argv]  # cfg keeps the arguments that the process was started with
-    cfg.entrypoint()
+    sys.argv[:] = ["yolo", *argv]  # the list itself, which several modules of ultralytics keep
+    entrypoint()
     return 0

@@ -55,6 +55,7 @@ def evaluate(
     half: bool = False,
     save_json: bool = True,
     plots: bool = True,
+    trust: bool = False,
 ) -> Evaluation:
     """Score a checkpoint by pycocotools, at the images' original sizes.
 
@@ -76,6 +77,7 @@ def evaluate(
         half: infer in fp16.
         save_json: write predictions.json.
         plots: draw curves and pictures.
+        trust: run whatever code the checkpoint holds.
 
     Raises:
         InputError: if weights, data, device or imgsz cannot be used, or do not fit each other.
@@ -85,7 +87,7 @@ def evaluate(
     if half and chosen.type == "cpu":
         raise InputError("--half: expected a GPU to infer in fp16 on, got the CPU")
     index: CocoIndex = load_splits(data, (task,))[task]
-    model = load_model(weights)
+    model = load_model(weights, trust=trust)
     check_imgsz(imgsz, model)
     category_id_of = match_classes(weights, model.names, index)
     args = get_cfg(overrides={"imgsz": imgsz})

@@ -9,9 +9,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.nn.modules import OBB, Detect, Pose, Segment
-from ultralytics.nn.tasks import DetectionModel, load_checkpoint, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
+from swin_yolo import weights as checkpoints
 from swin_yolo.errors import InputError, one_line
+from swin_yolo.nn import with_anchor_head
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,16 @@ class Row:
     gflops: float
 
 
-def build_model(cfg: str | Path, *, nc: int | None = None, channels: int = 3, verbose: bool = False) -> DetectionModel:
+def build_model(
+    cfg: str | Path, *, nc: int | None = None, channels: int = 3, head: str | None = None, verbose: bool = False
+) -> DetectionModel:
     """A detection model with fresh weights.
 
     Args:
         cfg: model YAML: a file, or a name such as yolov5s-swin.yaml.
         nc: number of classes; None takes the YAML's.
         channels: of the input image.
+        head: "anchor" puts YOLOv5's anchor-based head in the place of the YAML's; None takes the YAML's.
         verbose: print its rows.
 
     Raises:
@@ -48,6 +53,8 @@ def build_model(cfg: str | Path, *, nc: int | None = None, channels: int = 3, ve
         raise InputError(f"--cfg {cfg}: expected a model YAML: {one_line(e)}") from e
     if not all(isinstance(yaml_dict.get(part), list) for part in ("backbone", "head")):
         raise InputError(f"--cfg {cfg}: expected a model YAML with rows in 'backbone' and 'head'")
+    if head == "anchor":
+        yaml_dict = with_anchor_head(yaml_dict)
     try:
         model = DetectionModel(yaml_dict, ch=channels, nc=nc, verbose=verbose)
     except InputError:
@@ -58,25 +65,23 @@ def build_model(cfg: str | Path, *, nc: int | None = None, channels: int = 3, ve
     return model
 
 
-def load_model(weights: str | Path, *, flag: str = "--weights") -> DetectionModel:
-    """The model of a checkpoint, in fp32 on the CPU.
+def load_model(weights: str | Path, *, flag: str = "--weights", trust: bool = False) -> DetectionModel:
+    """The model of a checkpoint, in fp32 on the CPU; no code of the file is run.
 
     Args:
-        weights: checkpoint.
+        weights: .pt or .safetensors of ours or ultralytics', or .pt of the original YOLOv5.
         flag: where the user named it, for messages.
+        trust: unpickle the file as PyTorch does, which runs whatever code it holds.
 
     Raises:
         InputError: if the file is missing or holds no detection model.
     """
-    file = Path(weights)
-    if not file.is_file():
-        raise InputError(f"{flag} {weights}: no such file")
     try:
-        model, _ = load_checkpoint(str(file))
-    except Exception as e:
-        raise InputError(f"{flag} {weights}: not a checkpoint that can be read: {one_line(e)}") from e
+        model = checkpoints.load_model(weights, trust=trust)
+    except InputError as e:
+        raise InputError(f"{flag} {e}") from e
     _check_detects(f"{flag} {weights}", model)
-    return model.float()
+    return model
 
 
 def _check_detects(where: str, model: nn.Module) -> None:

@@ -10,7 +10,19 @@ from ultralytics.cfg import check_cfg
 from swin_yolo.errors import InputError, one_line
 
 # Keys that ultralytics does not know, with what they are where a run does not say (runs made before a key was).
-OWN_KEYS = {"drop_path": 0.0, "clip_norm": 10.0, "ema_epochs": 1.0}
+OWN_KEYS = {
+    "drop_path": 0.0,
+    "clip_norm": 10.0,
+    "ema_epochs": 1.0,
+    "layer_decay": 1.0,
+    "anchor_box": 0.05,
+    "anchor_obj": 1.0,
+    "anchor_cls": 0.5,
+    "anchor_t": 4.0,
+}
+
+# What a run's arguments hold besides ultralytics' own: those of the recipe, and what the run's weights decided.
+OWN_ARGUMENTS: dict[str, Any] = {**OWN_KEYS, "pretrained_rows": []}
 
 OPTIMIZERS = ("AdamW", "SGD")
 
@@ -66,6 +78,10 @@ def _expected(key: str, value: Any) -> str | None:
         return "a number of at least 0, such as 0.001 or 1.0e-3"
     if key == "drop_path" and value >= 1:
         return "a number below 1"
-    if key == "clip_norm" and value == 0:
+    if key in ("clip_norm", "layer_decay") and value == 0:
         return "a number above 0"
+    if key == "layer_decay" and value > 1:
+        return "a number of at most 1"
+    if key == "anchor_t" and value <= 1:
+        return "a number above 1"
     return None

@@ -1,22 +1,25 @@
 """Training: one public function, from arguments to a run folder."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import init_seeds
 
 from swin_yolo.engine.datasets import load_splits
 from swin_yolo.engine.device import choose_device
 from swin_yolo.engine.evaluate import Evaluation, evaluate
-from swin_yolo.engine.model import build_model, check_imgsz, count_parameters, load_model
+from swin_yolo.engine.freeze import frozen_modules
+from swin_yolo.engine.model import build_model, check_imgsz
+from swin_yolo.engine.optimizer import SWIN_ROWS
 from swin_yolo.engine.pictures import draw_curves, draw_labels
 from swin_yolo.engine.recipe import load_recipe
 from swin_yolo.engine.trainer import CocoTrainer
 from swin_yolo.errors import InputError
+from swin_yolo.weights import Checkpoint, LoadReport, Refused, format_report, load_weights, read_checkpoint
 
 
 def train(
@@ -24,7 +27,9 @@ def train(
     data: str | Path = "demo.yaml",
     *,
     save_dir: Path,
+    head: str | None = None,
     weights: str | Path | None = None,
+    trust: bool = False,
     hyp: str | Path | None = None,
     epochs: int = 100,
     batch_size: int = 16,
@@ -34,7 +39,8 @@ def train(
     optimizer: str | None = None,
     cos_lr: bool | None = None,
     patience: int = 100,
-    freeze: list[int] | None = None,
+    freeze: Sequence[int | str] | None = None,
+    layer_decay: float | None = None,
     cache: str | None = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -46,7 +52,9 @@ def train(
         cfg: model YAML, a file or a name such as yolov5s-swin.yaml.
         data: dataset YAML, folder or shipped name.
         save_dir: folder of the run; made if missing.
-        weights: checkpoint to start from; layers of the same name and shape are taken, and classes of the same name.
+        head: "anchor" puts YOLOv5's anchor-based head in the place of the YAML's.
+        weights: what to start from, of any kind that `load_weights` takes; what fits is taken, and reported.
+        trust: run whatever code `weights` holds.
         hyp: YAML of recipe keys that replace the default recipe's.
         epochs: passes over the train split.
         batch_size: images per batch.
@@ -56,7 +64,8 @@ def train(
         optimizer: in place of the recipe's.
         cos_lr: in place of the recipe's.
         patience: epochs without a better AP after which training stops.
-        freeze: row numbers whose parameters stay as they are.
+        freeze: see `frozen_modules`.
+        layer_decay: each pretrained Swin block learns so many times as fast as the next one; None takes the recipe's.
         cache: "ram" or "disk" keeps decoded images.
         seed: of weights, data order and augmentation.
 
@@ -67,15 +76,23 @@ def train(
     """
     recipe = load_recipe(hyp)
     recipe |= {k: v for k, v in (("optimizer", optimizer), ("cos_lr", cos_lr)) if v is not None}
+    if layer_decay is not None:
+        if weights is None or layer_decay == 0:
+            expected = "a number above 0" if layer_decay == 0 else "--weights too, whose Swin blocks it slows"
+            raise InputError(f"--layer-decay {layer_decay:g}: expected {expected}")
+        recipe["layer_decay"] = layer_decay
     choose_device(device)
     splits = load_splits(data)
     init_seeds(seed)
-    model = build_model(cfg, nc=splits["nc"], channels=splits["channels"], verbose=True)
-    model.names = splits["names"]  # by which `load` finds the rows of the classification head
+    model = build_model(cfg, nc=splits["nc"], channels=splits["channels"], head=head, verbose=True)
+    model.names = splits["names"]  # by which `load_weights` finds the rows of the classification head
     check_imgsz(imgsz, model)
-    check_freeze(freeze, model)
+    frozen = frozen_modules(freeze or (), model)
+    pretrained: list[int] = []
     if weights is not None:
-        model.load(load_model(weights))
+        report = load_weights_into(model, weights, trust=trust)
+        LOGGER.info(f"{weights} into {cfg}\n{format_report(report)}\n")
+        pretrained = pretrained_rows(model, report)
     overrides = {
         **recipe,
         "task": "detect",
@@ -88,7 +105,8 @@ def train(
         "device": device,
         "workers": workers,
         "patience": patience,
-        "freeze": freeze,
+        "freeze": frozen or None,
+        "pretrained_rows": pretrained,
         "cache": cache or False,
         "seed": seed,
         "pretrained": False,
@@ -118,15 +136,10 @@ def resume(last: str | Path, *, data: str | Path | None = None, device: str = ""
     """
     choose_device(device)
     file = Path(last).resolve()
-    names = load_model(file, flag="--resume").names
-    ckpt = torch.load(file, map_location="cpu", weights_only=False)
-    if ckpt.get("optimizer") is None or ckpt["epoch"] + 1 >= ckpt["train_args"]["epochs"]:
-        raise InputError(f"--resume {last}: this run has ended; start another from it with --weights {last}")
-    if file.parent.name != "weights":
-        raise InputError(f"--resume {last}: expected weights/last.pt in the folder of its run")
-    splits = load_splits(data or ckpt["train_args"]["data"])
-    if splits["names"] != names:
-        raise InputError(f"--resume {last}: its classes are {names}, those of the dataset {splits['names']}")
+    checkpoint = read_last(file)
+    splits = load_splits(data or checkpoint.train_args["data"])
+    if splits["names"] != checkpoint.names:
+        raise InputError(f"--resume {last}: its classes are {checkpoint.names}, those of the dataset {splits['names']}")
     overrides = {
         "model": str(file),
         "resume": str(file),
@@ -136,6 +149,28 @@ def resume(last: str | Path, *, data: str | Path | None = None, device: str = ""
         "workers": workers,
     }
     return _run(CocoTrainer(overrides=overrides, data=splits), device=device, workers=workers)
+
+
+def read_last(file: Path) -> Checkpoint:
+    """The checkpoint of a run to go on with, read as data.
+
+    Raises:
+        InputError: if it cannot be read so, or is not of a run of ours that can go on.
+    """
+    try:
+        checkpoint = read_checkpoint(file)
+    except InputError as e:
+        if isinstance(e.__cause__, Refused):
+            raise InputError(
+                f"--resume {file}: refused, since it {e.__cause__} and could run code; no run of ours does"
+            ) from e
+        raise InputError(f"--resume {e}") from e
+    run, epoch = checkpoint.train_args, checkpoint.metadata.get("epoch")
+    if not checkpoint.has_optimizer or (isinstance(epoch, int) and epoch + 1 >= run.get("epochs", 0)):
+        raise InputError(f"--resume {file}: this run has ended; start another from it with --weights {file}")
+    if checkpoint.yaml is None or not isinstance(epoch, int) or file.parent.name != "weights":
+        raise InputError(f"--resume {file}: expected weights/last.pt in the folder of its run")
+    return checkpoint
 
 
 def _run(trainer: CocoTrainer, *, device: str, workers: int) -> Evaluation:
@@ -162,13 +197,18 @@ def _run(trainer: CocoTrainer, *, device: str, workers: int) -> Evaluation:
     return replace(evaluation, pictures=[*evaluation.pictures, *drawn])
 
 
-def check_freeze(freeze: list[int] | None, model: Any) -> None:
-    """Raise InputError unless all rows to freeze are rows of the model, and leave something to train."""
-    rows = len(model.model)
-    if wrong := [row for row in freeze or [] if not 0 <= row < rows]:
-        raise InputError(f"--freeze {' '.join(map(str, wrong))}: expected rows from 0 to {rows - 1}")
-    if freeze and not any(count_parameters(layer) for row, layer in enumerate(model.model) if row not in freeze):
-        raise InputError(f"--freeze {' '.join(map(str, freeze))}: no parameters are left to train")
+def load_weights_into(model: DetectionModel, weights: str | Path, *, trust: bool) -> LoadReport:
+    """`load_weights`, with the flag in its messages."""
+    try:
+        return load_weights(model, weights, trust=trust)
+    except InputError as e:
+        raise InputError(f"--weights {e}") from e
+
+
+def pretrained_rows(model: DetectionModel, report: LoadReport) -> list[int]:
+    """Numbers of the Swin rows whose weights, most of them, are the file's."""
+    rows = [i for i, layer in enumerate(model.model) if isinstance(layer, SWIN_ROWS)]
+    return [i for i in rows if report.share(f"model.{i}") > 0.5]
 
 
 def _absolute(data: str | Path) -> str:

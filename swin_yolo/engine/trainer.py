@@ -4,30 +4,51 @@ DDP workers are fresh processes that unpickle this class by name; importing it r
 """
 
 from collections.abc import Callable
-from copy import copy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn, optim
+from ultralytics.cfg import get_cfg
+from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK
-from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
+from ultralytics.utils.torch_utils import unwrap_model
 
 from swin_yolo.data.dataset import CocoDataset
 from swin_yolo.engine.datasets import build_dataset, load_splits
 from swin_yolo.engine.device import use_all_cores
-from swin_yolo.engine.recipe import OWN_KEYS
+from swin_yolo.engine.optimizer import decay_groups, layer_lr_scales, make_optimizer
+from swin_yolo.engine.recipe import KEYS, OWN_ARGUMENTS
 from swin_yolo.engine.validator import CocoMetrics, CocoValidator
 from swin_yolo.files import written_whole
-from swin_yolo.nn.attention import WindowAttention
 from swin_yolo.nn.swin import set_drop_path
+from swin_yolo.weights import read_checkpoint, strip_checkpoint, training_state
 
-NORMS = tuple(v for k, v in vars(nn).items() if "Norm" in k and isinstance(v, type))
+# Of a checkpoint's arguments, those that a run that goes on takes: what `train` sets. Others could name files to load.
+_RESUMED = KEYS | {
+    "data",
+    "epochs",
+    "batch",
+    "imgsz",
+    "patience",
+    "freeze",
+    "pretrained_rows",
+    "cache",
+    "seed",
+    "workers",
+}
+
+# What it may do differently.
+_CHANGED_ON_RESUME = ("data", "device", "workers", "save_dir")
 
 
 class CocoTrainer(DetectionTrainer):
     """Trains a detection model on COCO-format data; best.pt is the epoch of the highest AP on the val split."""
+
+    args: Any
+    model: Any
 
     def __init__(
         self,
@@ -41,17 +62,45 @@ class CocoTrainer(DetectionTrainer):
 
         Args:
             cfg: ultralytics' defaults.
-            overrides: arguments, ultralytics' and those of `OWN_KEYS`.
+            overrides: arguments, ultralytics' and those of `OWN_ARGUMENTS`.
             data: what `load_splits` gave, so that it is not read twice; None reads it.
         """
         self._loaded = data
         workers = (overrides or {}).get("workers", DEFAULT_CFG_DICT["workers"])
-        super().__init__({**(cfg or DEFAULT_CFG_DICT), **OWN_KEYS}, overrides, _callbacks)
+        super().__init__({**(cfg or DEFAULT_CFG_DICT), **OWN_ARGUMENTS}, overrides, _callbacks)
         self._saved = bool(self.resume)  # whether last.pt is of this run, and not of one that this one writes over
         if self.device.type == "cpu":
             # ultralytics leaves one core idle and loads images in the main process there.
             self.args.workers = workers
             use_all_cores()
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Take the arguments of the run to go on with from its checkpoint, which ultralytics would unpickle."""
+        self.resume = bool(self.args.resume)
+        if self.resume:
+            last = str(self.args.resume)
+            changed = {k: overrides[k] for k in _CHANGED_ON_RESUME if overrides.get(k) is not None}
+            saved = {k: v for k, v in read_checkpoint(last).train_args.items() if k in _RESUMED}
+            fixed = {"task": "detect", "model": last, "resume": last, "pretrained": False}
+            self.args = get_cfg({**DEFAULT_CFG_DICT, **OWN_ARGUMENTS, **saved, **changed, **fixed})
+
+    def setup_model(self) -> dict[str, Any] | None:
+        """The model given, or the one of the checkpoint to go on from; gives that checkpoint."""
+        if isinstance(self.model, nn.Module) or not self.resume:
+            return super().setup_model()
+        checkpoint = training_state(self.model)
+        # Itself and not its YAML's: its class branch may have the widths of the weights that it started from.
+        self.model = deepcopy(checkpoint["ema"])
+        return checkpoint
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Go back to last.pt after a loss that is no number, as ultralytics does, but read it as data."""
+        theirs = ultralytics_trainer.load_checkpoint
+        ultralytics_trainer.load_checkpoint = lambda file: (None, training_state(file))
+        try:
+            return super()._handle_nan_recovery(epoch)
+        finally:
+            ultralytics_trainer.load_checkpoint = theirs
 
     def get_dataset(self) -> dict[str, Any]:
         """The splits of `--data`."""
@@ -78,7 +127,7 @@ class CocoTrainer(DetectionTrainer):
 
     def get_validator(self) -> CocoValidator:
         """The validator of every epoch."""
-        args = {k: v for k, v in vars(copy(self.args)).items() if k not in OWN_KEYS}
+        args = {k: v for k, v in vars(copy(self.args)).items() if k not in OWN_ARGUMENTS}
         validator = CocoValidator(self.test_loader, save_dir=self.save_dir, args=args, _callbacks=self.callbacks)
         validator.metrics = CocoMetrics()
         return validator
@@ -107,16 +156,15 @@ class CocoTrainer(DetectionTrainer):
         decay: float = 1e-5,
         iterations: float = 1e5,
     ) -> optim.Optimizer:
-        """AdamW or SGD with decay on weight matrices and filters only.
+        """AdamW or SGD with decay on weight matrices and filters only, and slower for pretrained Swin blocks.
 
-        Norms, biases and relative position bias tables get none, as in the Swin release; and tables never go to an
-        optimiser that orthogonalises matrices. AdamW's decay is apart from its gradient, so it is taken as the recipe
-        has it and not, as `decay` is, scaled by the batch size.
+        Relative position bias tables never go to an optimiser that orthogonalises matrices. AdamW's decay is apart from
+        its gradient, so it is taken as the recipe has it and not, as `decay` is, scaled by the batch size.
         """
-        groups = decay_groups(unwrap_model(model), self.args.weight_decay if name == "AdamW" else decay)
-        if name == "AdamW":
-            return optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), fused=next(model.parameters()).is_cuda)
-        return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True)
+        model = unwrap_model(model)
+        scales = layer_lr_scales(model, self.args.layer_decay, self.args.pretrained_rows)
+        groups = decay_groups(model, self.args.weight_decay if name == "AdamW" else decay, lr_scales=scales)
+        return make_optimizer(name, groups, lr=lr, momentum=momentum, fused=next(model.parameters()).is_cuda)
 
     def optimizer_step(self) -> None:
         """One step with the recipe's gradient clipping, then the EMA."""
@@ -167,8 +215,7 @@ class CocoTrainer(DetectionTrainer):
         if RANK in {-1, 0}:
             for file in (self.last, self.best):
                 if file.exists():
-                    strip_optimizer(file, s=_unfinished(file))
-                    _unfinished(file).replace(file)
+                    strip_checkpoint(file)
 
     def plot_metrics(self) -> None:
         """Nothing: `train` draws the curves of results.csv."""
@@ -194,24 +241,6 @@ def ema_decay(steps: float) -> Callable[[int], float]:
     """
     final = 1 - 1 / max(steps, 1)
     return lambda x: min(final, (1 + x) / (10 + x))
-
-
-def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Parameter groups, named as ultralytics' warm-up reads them: "weight" with decay, "bn" and "bias" without."""
-    groups: dict[str, list[nn.Parameter]] = {"weight": [], "bn": [], "bias": []}
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if name.endswith("bias"):
-                groups["bias"].append(parameter)
-            elif isinstance(module, (*NORMS, WindowAttention)):
-                groups["bn"].append(parameter)  # of WindowAttention itself, only the relative position bias table
-            else:
-                groups["weight"].append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay if name == "weight" else 0.0, "param_group": name}
-        for name, parameters in groups.items()
-        if parameters
-    ]
 
 
 def _unfinished(file: Path) -> Path:

@@ -276,7 +276,8 @@ def _wrap_init_criterion(init_criterion: Callable) -> Callable:
         if not isinstance(head, AnchorDetect):
             return init_criterion(self)
         args = self.args if isinstance(self.args, Mapping) else vars(self.args)
-        return AnchorLoss(head, imgsz=args["imgsz"], class_weights=getattr(self, "class_weights", None))
+        gains = {key: args[key] for key in ("anchor_box", "anchor_obj", "anchor_cls", "anchor_t") if key in args}
+        return AnchorLoss(head, imgsz=args["imgsz"], class_weights=getattr(self, "class_weights", None), **gains)
 
     return criterion
 

@@ -1,5 +1,6 @@
 """Reading checkpoints safely, and their weights into our models."""
 
+from .inert import Refused
 from .load import load_weights
 from .read import Checkpoint, read_checkpoint
 from .rebuild import load_model, rebuild
@@ -9,6 +10,7 @@ from .store import convert, strip_checkpoint, to_checkpoint, to_safetensors, tra
 __all__ = [
     "Checkpoint",
     "LoadReport",
+    "Refused",
     "convert",
     "format_report",
     "load_model",

@@ -46,6 +46,13 @@ class LoadReport:
         """Tensors of a status."""
         return sum(entry.status == status for entry in self.entries)
 
+    def share(self, part: str) -> float:
+        """Of a part's numbers, how many are the file's, 0..1; parts as in `labels`."""
+        sizes = [
+            (math.prod(e.shape), e.status) for e in self.entries if e.status != LEFT_OVER and part_of(e.name) == part
+        ]
+        return sum(n for n, status in sizes if status in (LOADED, RESIZED)) / max(sum(n for n, _ in sizes), 1)
+
 
 def part_of(name: str) -> str:
     """The row or stage of a tensor: model.6 of model.6.cv1.conv.weight, stages.0 of stages.0.blocks.1.norm1.bias."""
