@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+from small_detectors import detector
 
 import swin_yolo
 
@@ -96,3 +98,17 @@ def test_the_wheel_finds_its_own_yamls_in_any_working_folder(installed, tmp_path
     package, source, used = printed.splitlines()
     assert Path(package).is_relative_to(installed.parent) and Path(source).is_relative_to(installed.parent)
     assert used == "datasets/bccd/annotations/instances_test.json AdamW"
+
+
+def test_the_wheel_reads_a_checkpoint_that_this_checkout_wrote(installed, tmp_path):
+    torch.save({"model": detector()}, tmp_path / "best.pt")
+    lines = [
+        "from swin_yolo.engine.model import load_model",
+        "from ultralytics import YOLO",
+        "import swin_yolo",
+        "models = load_model('best.pt'), YOLO('best.pt').model",
+        "print(swin_yolo.__file__, *(type(model.model[3]).__name__ for model in models))",
+    ]
+    printed = checked(installed / "python", "-c", "\n".join(lines), cwd=tmp_path)
+    package, *layers = printed.split()
+    assert Path(package).is_relative_to(installed.parent) and layers == ["SwinStage", "SwinStage"]
