@@ -12,12 +12,13 @@ import yaml
 from tiny import ARGUMENTS, contents, tiny_set, trained, without_pictures
 from ultralytics import __version__ as ultralytics_version
 
-from swin_yolo.cli import HELP, convert, main, train, val
+from swin_yolo.cli import HELP, convert, detect, export, main, train, val
 from swin_yolo.engine.scoring import METRIC_NAMES
 from swin_yolo.engine.trainer import CocoTrainer
 
 ROOT = Path(__file__).resolve().parents[1]
-PARSERS = {"train": train.parser, "val": val.parser, "convert": convert.parser}
+MODULES = {module.__name__.rsplit(".", 1)[1]: module for module in (train, val, detect, export, convert)}
+PARSERS = {name: module.parser for name, module in MODULES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,15 @@ def test_yolo_knows_our_layers(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argv", "text"), [([], HELP), (["train"], train.HELP), (["val"], val.HELP), (["convert"], convert.HELP)]
+    ("argv", "text"),
+    [
+        ([], HELP),
+        (["train"], train.HELP),
+        (["val"], val.HELP),
+        (["convert"], convert.HELP),
+        (["detect"], detect.HELP),
+        (["export"], export.HELP),
+    ],
 )
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_starts_with_what_the_command_does(argv, text, flag, capsys):
@@ -308,7 +317,7 @@ def written(folder: Path, name: str, text: str) -> str:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["tran"], r"swin-yolo: no command 'tran'; there are train, val, convert, yolo"),
+        (["tran"], r"swin-yolo: no command 'tran'; there are train, val, detect, export, convert, yolo"),
         (
             ["train", "--epoch", "many"],
             r"--epochs: expected a whole number of at least 1, got 'many'; see swin-yolo train",

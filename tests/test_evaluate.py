@@ -7,6 +7,7 @@ from tiny import ARGUMENTS, contents, tiny_set, trained
 
 from swin_yolo.data.coco import CocoIndex
 from swin_yolo.engine.evaluate import evaluate, evaluate_predictions, match_classes
+from swin_yolo.engine.export import export
 from swin_yolo.engine.model import build_model, count_gflops, count_parameters, load_model
 from swin_yolo.engine.scoring import METRIC_NAMES
 from swin_yolo.errors import InputError
@@ -132,6 +133,25 @@ def test_a_model_of_more_classes_is_matched_by_name(run, tmp_path):
         return sorted((p["image_id"], p["category_id"], p["score"]) for p in json.loads(file.read_text()))
 
     assert seen(tmp_path / "exp" / "predictions.json") == seen(run.folder / "predictions.json")
+
+
+def test_an_exported_model_scores_as_the_checkpoint_does(run, scored, tmp_path):
+    (tmp_path / "best.pt").write_bytes(run.best.read_bytes())
+    (exported,) = export(tmp_path / "best.pt", ["torchscript"], imgsz=64, dynamic=True)
+    evaluation = evaluate(exported.file, run.data, save_dir=tmp_path / "exp", plots=False, **SIZES)
+    assert twelve(evaluation.metrics) == pytest.approx(twelve(scored.metrics), abs=1e-3)
+    assert evaluation.metrics.keys() == scored.metrics.keys() - {"params", "gflops"}
+    assert evaluation.metrics["weights"]["sha256"] == sha256(exported.file)
+
+
+def test_every_image_is_brought_to_the_one_size_of_an_exported_model(run, tmp_path):
+    (tmp_path / "best.pt").write_bytes(run.best.read_bytes())
+    (exported,) = export(tmp_path / "best.pt", ["torchscript"], imgsz=(32, 64))
+    evaluation = evaluate(exported.file, run.data, save_dir=tmp_path / "exp", plots=False, **SIZES)
+    found = json.loads((tmp_path / "exp" / "predictions.json").read_text())
+    assert {p["image_id"] for p in found} == {100 + 10 * i for i in range(evaluation.metrics["images"])}
+    with pytest.raises(InputError, match=r"--imgsz 128: expected 64"):
+        evaluate(exported.file, run.data, save_dir=tmp_path / "exp", **{**SIZES, "imgsz": 128})
 
 
 def test_category_ids_follow_names_not_places(index):

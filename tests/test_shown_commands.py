@@ -10,7 +10,7 @@ from swin_yolo import cli
 from swin_yolo.paths import shipped_dir
 
 ROOT = Path(__file__).resolve().parents[1]
-PARSERS = {"train": cli.train.parser, "val": cli.val.parser, "convert": cli.convert.parser}
+PARSERS = {name: getattr(cli, name).parser for name in ("train", "val", "detect", "export", "convert")}
 DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted(ROOT.glob("docs/*.md"))]
 
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 
 from swin_yolo.errors import InputError
 
-from . import convert, train, val, yolo
+from . import convert, detect, export, train, val, yolo
 
 HELP = """Swin Transformer layers in YOLO, on COCO-format data.
 
     swin-yolo train --cfg yolov5s-swin.yaml --data demo.yaml --epochs 40
     swin-yolo val --weights runs/train/exp/weights/best.pt --data demo.yaml
+    swin-yolo detect --weights runs/train/exp/weights/best.pt --source video.mp4
+    swin-yolo export --weights runs/train/exp/weights/best.pt --include onnx openvino
     swin-yolo convert best.pt best.safetensors
     swin-yolo yolo predict model=best.pt source=image.jpg     (the ultralytics command line, with our layers)
 
@@ -20,13 +22,15 @@ Each command has --help.
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train.run,
     "val": val.run,
+    "detect": detect.run,
+    "export": export.run,
     "convert": convert.run,
     "yolo": yolo.run,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when done, 2 for a mistake in what was given, 130 when interrupted."""
+    """Run one command; 0 when done, 1 for an incomplete result, 2 for a mistake in what was given, 130 when stopped."""
     argv = list(sys.argv[1:] if argv is None else argv)
     command = argv[0] if argv else ""
     if command in ("", "-h", "--help"):

@@ -3,26 +3,23 @@
 import platform
 import time
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch.utils.data import DataLoader
 from ultralytics.cfg import get_cfg
-from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import TQDM
 from ultralytics.utils.nms import non_max_suppression
 
 from swin_yolo.data.coco import CocoIndex
 from swin_yolo.data.dataset import CocoDataset
+from swin_yolo.engine.backend import Backend, open_backend
 from swin_yolo.engine.datasets import build_dataset, evaluation_loader, load_splits
 from swin_yolo.engine.detections import batch_detections
 from swin_yolo.engine.device import choose_device
-from swin_yolo.engine.model import check_imgsz, count_gflops, count_parameters, load_model
+from swin_yolo.engine.model import count_gflops, count_parameters
 from swin_yolo.engine.pictures import draw_evaluation
 from swin_yolo.engine.scoring import CocoScore, Detection, load_predictions, score_detections
 from swin_yolo.errors import InputError
@@ -57,13 +54,14 @@ def evaluate(
     plots: bool = True,
     trust: bool = False,
 ) -> Evaluation:
-    """Score a checkpoint by pycocotools, at the images' original sizes.
+    """Score a model by pycocotools, at the images' original sizes.
 
     Writes metrics.json, predictions.json (COCO results, the dataset's own image and category ids), PR curves, the
     confusion matrix and predictions beside ground truth into `save_dir`.
 
     Args:
-        weights: checkpoint.
+        weights: checkpoint or exported model, as `open_backend` takes them. Of an exported model, metrics.json has no
+            params and gflops, which its file does not say; one with NMS in it keeps the thresholds of its export.
         data: dataset YAML, folder or shipped name.
         save_dir: folder to write to; made if missing.
         task: name of the split.
@@ -84,35 +82,26 @@ def evaluate(
     """
     start = time.time()
     chosen = choose_device(device)
-    if half and chosen.type == "cpu":
-        raise InputError("--half: expected a GPU to infer in fp16 on, got the CPU")
     index: CocoIndex = load_splits(data, (task,))[task]
-    model = load_model(weights, trust=trust)
-    check_imgsz(imgsz, model)
-    category_id_of = match_classes(weights, model.names, index)
+    backend = open_backend(weights, device=chosen, half=half, trust=trust, imgsz=imgsz)
+    category_id_of = match_classes(weights, backend.names, index)
     args = get_cfg(overrides={"imgsz": imgsz})
-    stride = max(int(model.stride.max()), 32)
+    stride = max(backend.stride, 32)
     dataset = build_dataset(index, args, mode="val", batch_size=batch_size, stride=stride)
+    if backend.fixed_hw is not None:
+        dataset.batch_shapes[:] = backend.fixed_hw
     loader = evaluation_loader(dataset, batch_size=batch_size, workers=workers)
     detections = detect_all(
-        model,
-        loader,
-        category_id_of,
-        device=chosen,
-        conf_thres=conf_thres,
-        iou_thres=iou_thres,
-        max_det=max_det,
-        half=half,
+        backend, loader, category_id_of, conf_thres=conf_thres, iou_thres=iou_thres, max_det=max_det
     )
     score = score_detections(index.to_coco(), detections)
     metrics = {
         **_metrics(score, index),
-        "params": count_parameters(model),
-        "gflops": round(count_gflops(model, imgsz), 3),
+        **_cost(backend, imgsz),
         "imgsz": imgsz,
         "split": task,
         "seconds": round(time.time() - start, 2),
-        "weights": {"file": str(weights), "sha256": sha256(Path(weights))},
+        "weights": {"file": str(weights), "sha256": _sha256(Path(weights))},
     }
     save_dir.mkdir(parents=True, exist_ok=True)
     write_json(save_dir / "metrics.json", metrics, indent=2)
@@ -159,26 +148,32 @@ def _metrics(score: CocoScore, index: CocoIndex) -> dict[str, Any]:
     }
 
 
-@torch.inference_mode()
+def _cost(backend: Backend, imgsz: int) -> dict[str, float]:
+    """Parameters and GFLOPs of a model, where they can be counted."""
+    if backend.model is None:
+        return {}
+    return {"params": count_parameters(backend.model), "gflops": round(count_gflops(backend.model, imgsz), 3)}
+
+
+def _sha256(weights: Path) -> str:
+    """Hash of a file; of a folder, that of its file of weights."""
+    return sha256(next(weights.glob("*.bin")) if weights.is_dir() else weights)
+
+
 def detect_all(
-    model: DetectionModel,
+    backend: Backend,
     loader: DataLoader[Any],
     category_id_of: Mapping[int, int],
     *,
-    device: torch.device,
     conf_thres: float,
     iou_thres: float,
     max_det: int,
-    half: bool,
 ) -> list[Detection]:
     """COCO results entries of a model on all images of a loader over a `CocoDataset`."""
-    # AutoBackend fuses convolutions with their norms, in place.
-    backend = AutoBackend(deepcopy(model), device=device, fp16=half, verbose=False).eval()
     dataset = cast(CocoDataset, loader.dataset)
     entries: list[Detection] = []
     for batch in TQDM(loader, desc="scoring", total=len(loader)):
-        images = batch["img"].to(device, non_blocking=True)
-        images = (images.half() if backend.fp16 else images.float()) / 255
+        images = batch["img"].to(backend.device, non_blocking=True).float() / 255
         outputs = non_max_suppression(
             backend(images), conf_thres, iou_thres, multi_label=True, max_det=max_det, end2end=backend.end2end
         )

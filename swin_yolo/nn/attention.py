@@ -16,7 +16,7 @@ from .window import (
     effective_shift,
     pad_to_windows,
     relative_position_index,
-    shifted_window_mask,
+    window_graph,
     window_partition,
     window_reverse,
 )
@@ -72,6 +72,12 @@ class WindowAttention(nn.Module):
         bias = self.relative_position_bias().to(q.dtype)
         if mask is None:
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        elif is_traced(windows):
+            # For any B: the windows of one image lie beside its heads, and the bias is broadcast over images.
+            bias = (bias + mask.to(q.dtype)[:, None]).flatten(0, 1)  # nW*nH N N
+            q, k, v = (x.reshape(-1, *bias.shape[:2], x.shape[-1]) for x in (q, k, v))  # B nW*nH N d each
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+            x = x.reshape(windows.shape[0], self.num_heads, *x.shape[2:])  # B*nW nH N d
         else:
             bias = bias + mask.to(q.dtype)[:, None]  # nW nH N N
             B = windows.shape[0] // mask.shape[0]
@@ -92,6 +98,8 @@ def shifted_window_attention(x: Tensor, attention: WindowAttention, shift_size: 
     Returns:
         (B, H, W, C).
     """
+    if is_traced(x):
+        return _attention_graph(x, attention, shift_size)
     H, W = x.shape[1:3]
     window_size = attention.window_size
     # Pad before rolling: the mask takes the last window as the wrapped one, so the roll must be of whole windows.
@@ -100,15 +108,26 @@ def shifted_window_attention(x: Tensor, attention: WindowAttention, shift_size: 
     shift = effective_shift(*padded_hw, window_size, shift_size)
     mask = None
     if any(shift):
-        # A traced graph computes the mask from its input's shape; one baked in would hold for one size only. And a
-        # tensor without values (FakeTensorMode) must not be kept for runs that have them.
-        build = shifted_window_mask if is_traced(x) else cached_shifted_window_mask
-        mask = build(*padded_hw, window_size, shift, x.device)
+        mask = cached_shifted_window_mask(*padded_hw, window_size, shift, x.device)
         x = torch.roll(x, shifts=(-shift[0], -shift[1]), dims=(1, 2))
     x = window_reverse(attention(window_partition(x, window_size), mask), window_size, *padded_hw)
     if mask is not None:
         x = torch.roll(x, shifts=shift, dims=(1, 2))
     return x[:, :H, :W, :]
+
+
+def _attention_graph(x: Tensor, attention: WindowAttention, shift_size: int) -> Tensor:
+    """`shifted_window_attention` in a graph that is to hold for any size: mask and order come from the shapes in it.
+
+    A mask baked in would hold for one size only. And a tensor without values (FakeTensorMode) must not be kept for
+    runs that have them.
+    """
+    B, H, W, C = x.shape
+    order, inverse, mask = window_graph(H, W, attention.window_size, shift_size, x.device)
+    x = F.pad(x.flatten(1, 2), (0, 0, 0, 1))  # B H*W+1 C, zeros last
+    windows = x.index_select(1, order).flatten(0, 1).reshape(-1, attention.window_size**2, C)
+    x = attention(windows, mask).flatten(0, 1).reshape(B, -1, C).index_select(1, inverse)
+    return x.reshape(B, H, W, C)
 
 
 def is_traced(x: Tensor) -> bool:

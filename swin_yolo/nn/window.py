@@ -67,14 +67,12 @@ def effective_shift(H: int, W: int, window_size: int, shift_size: int) -> tuple[
     return rows, cols
 
 
-def _shifted_segments(size: int, window_size: int, shift: int, device: torch.device) -> Tensor:
-    """(size,) number of the stretch of an axis that each token lies in after the roll: 0, 1 or 2.
+def _segment(position: Tensor, size: int, window_size: int, shift: int) -> Tensor:
+    """Number of the stretch of an axis that each of some tokens lies in after the roll: 0, 1 or 2.
 
-    The roll brings the first `shift` tokens behind the last ones, into the same window; 1 and 2 tell them apart.
+    The roll brings the first `shift` tokens behind the last ones, into the same window; 1 and 2 tell them apart. Where
+    nothing is shifted, all tokens of the last window are 1.
     """
-    position = torch.arange(size, device=device)
-    if not shift:
-        return torch.zeros_like(position)
     return (position >= size - window_size).long() + (position >= size - shift).long()
 
 
@@ -94,8 +92,8 @@ def shifted_window_mask(
         (nW, N, N) float32: 0 where two tokens were neighbours before the roll, -100 elsewhere.
     """
     device = torch.device("cpu") if device is None else device
-    rows = _shifted_segments(H, window_size, shift[0], device)
-    cols = _shifted_segments(W, window_size, shift[1], device)
+    rows = _segment(torch.arange(H, device=device), H, window_size, shift[0])
+    cols = _segment(torch.arange(W, device=device), W, window_size, shift[1])
     region = (rows[:, None] * 3 + cols)[None, :, :, None]  # 1 H W 1
     region = window_partition(region, window_size).squeeze(-1)  # nW N
     cross = region[:, :, None] != region[:, None, :]  # nW N N
@@ -113,6 +111,53 @@ def cached_shifted_window_mask(
     # A mask born in inference mode could not take part in a later training step.
     with torch.inference_mode(False):
         return shifted_window_mask(H, W, window_size, shift, device)
+
+
+def window_graph(
+    H: int, W: int, window_size: int, shift_size: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Padding, roll, partition and their way back as gathers, without a branch on H and W.
+
+    For graphs that are recorded at one size and run at others. There H and W are symbols: torch.jit.trace keeps the
+    branch it took, and torch.export refuses one. All divisions are of positive numbers, since ONNX rounds to zero.
+
+    Args:
+        H: map height in tokens.
+        W: map width in tokens.
+        window_size: side of a window in tokens.
+        shift_size: 0 for W-MSA; else what to shift by on the axes that more than one window covers.
+        device: where to build them.
+
+    Returns:
+        order: (nW N,) place in the flattened map of each token of each window; H W where a window reaches beyond it.
+        inverse: (H W,) place in `order` of each token of the map.
+        mask: (nW, N, N) as `shifted_window_mask` gives it; None if `shift_size` is 0.
+    """
+    N = window_size**2
+    h, w = ((size + window_size - 1) // window_size for size in (H, W))  # windows of each axis
+    padded_h, padded_w = h * window_size, w * window_size
+    # 1 // h is 1 where one window covers the axis, which is then not shifted.
+    shift_h, shift_w = shift_size * (1 - 1 // h), shift_size * (1 - 1 // w)
+
+    place = torch.arange(h * w * N, device=device)
+    window, token = place // N, place % N
+    row = window // w * window_size + token // window_size  # of the rolled map, as is `col`
+    col = window % w * window_size + token % window_size
+    from_row, from_col = (row + shift_h) % padded_h, (col + shift_w) % padded_w
+    order = torch.where((from_row < H) & (from_col < W), from_row * W + from_col, H * W)
+
+    place = torch.arange(H * W, device=device)
+    to_row = (place // W + padded_h - shift_h) % padded_h
+    to_col = (place % W + padded_w - shift_w) % padded_w
+    window = to_row // window_size * w + to_col // window_size
+    inverse = window * N + to_row % window_size * window_size + to_col % window_size
+    if not shift_size:
+        return order, inverse, None
+
+    region = _segment(row, padded_h, window_size, shift_h) * 3 + _segment(col, padded_w, window_size, shift_w)
+    region = region.reshape(-1, N)  # nW N
+    cross = region[:, :, None] != region[:, None, :]  # nW N N
+    return order, inverse, cross.float() * MASKED
 
 
 def relative_position_index(window_size: int) -> Tensor:

@@ -23,11 +23,12 @@ def draw_boxes(
     colours: Sequence[Colour],
     *,
     text_height: int | None = None,
+    line_thickness: int | None = None,
 ) -> np.ndarray:
-    """A copy of `image_bgr` with boxes and labels; where labels overlap, the earlier box's is on top.
+    """A copy of `image_bgr` with boxes and labels; where they overlap, the earlier one is on top.
 
-    A label stands on its box, or inside where there is no room above, and always within the image; one that is too
-    wide for the image is cut.
+    A label stands on its box, or inside where there is no room above; at another side of it where it would hide an
+    earlier one; and always within the image. One that is too wide for the image is cut.
 
     Args:
         image_bgr: (H, W, 3) uint8.
@@ -35,19 +36,27 @@ def draw_boxes(
         labels: N; "" draws the box alone.
         colours: N, (R, G, B).
         text_height: pixels; None scales it to the image.
+        line_thickness: of the boxes, pixels; None scales it to the image.
     """
     image = np.ascontiguousarray(image_bgr).copy()
     side = float(np.sqrt(image.shape[0] * image.shape[1]))
-    line = max(2, round(side / 400))
+    line = line_thickness or max(2, round(side / 400))
     corners = np.asarray(boxes_xyxy, float).reshape(-1, 4).clip(-2 * line, max(image.shape) + 2 * line)
     boxes = [tuple(box) for box in corners.round().astype(int).tolist()]
-    for box, colour in zip(boxes, colours, strict=True):
+    for box, colour in reversed(list(zip(boxes, colours, strict=True))):
         cv2.rectangle(image, box[:2], box[2:], _bgr(text_colour(colour)), line + 2)  # seen on any ground
         cv2.rectangle(image, box[:2], box[2:], _bgr(colour), line)
     height = text_height or max(MIN_TEXT_HEIGHT, round(side / 55))
-    for box, label, colour in reversed(list(zip(boxes, labels, colours, strict=True))):
+    taken: list[tuple[int, ...]] = []
+    placed = []
+    for box, label, colour in zip(boxes, labels, colours, strict=True):
         if label:
-            _draw_label(image, box, label, colour, height)
+            letters = _fitting(label, height, image.shape[1])[: image.shape[0]]
+            left, top = _place(letters, box, image, taken)
+            taken.append((left, top, left + letters.shape[1], top + letters.shape[0]))
+            placed.append((letters, left, top, colour))
+    for letters, left, top, colour in reversed(placed):
+        _blend(image, letters, left, top, colour)
     return image
 
 
@@ -61,13 +70,29 @@ def write_image(image_bgr: np.ndarray, file: Path) -> None:
         part.write_bytes(data.tobytes())
 
 
-def _draw_label(image: np.ndarray, box: tuple[int, ...], label: str, colour: Colour, height: int) -> None:
+def _place(
+    letters: np.ndarray, box: tuple[int, ...], image: np.ndarray, taken: Sequence[tuple[int, ...]]
+) -> tuple[int, int]:
+    """Left and top of a label: of the places at its box, the one that hides the least of the labels before it."""
+    (rows, columns), (h, w) = image.shape[:2], letters.shape
+    left = max(0, min(box[0], columns - w))
+    inside = max(box[1], 0)
+    tops = (box[1] - h if box[1] >= h else inside, inside, max(box[3], 0))
+    places = [(left, min(top, rows - h)) for top in tops]
+
+    def hidden(place: tuple[int, int]) -> int:
+        left, top = place
+        return sum(
+            max(0, min(left + w, right) - max(left, x)) * max(0, min(top + h, bottom) - max(top, y))
+            for x, y, right, bottom in taken
+        )
+
+    return min(places, key=hidden)
+
+
+def _blend(image: np.ndarray, letters: np.ndarray, left: int, top: int, colour: Colour) -> None:
     """Blend a label into `image` in place."""
-    rows, columns = image.shape[:2]
-    letters = _fitting(label, height, columns)[:rows]
     h, w = letters.shape
-    top = box[1] - h if box[1] >= h else max(box[1], 0)
-    top, left = min(top, rows - h), max(0, min(box[0], columns - w))
     region = image[top : top + h, left : left + w]
     ground, ink = (np.array(_bgr(c), np.float32) for c in (colour, text_colour(colour)))
     opacity = letters[..., None].astype(np.float32) / 255  # h w 1

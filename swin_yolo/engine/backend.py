@@ -1,0 +1,180 @@
+"""What runs a model: PyTorch, ONNX Runtime, OpenVINO, TorchScript or ncnn, behind one call."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.backends.base import BaseBackend
+from ultralytics.nn.tasks import DetectionModel
+
+from swin_yolo.engine.model import check_imgsz, load_model
+from swin_yolo.engine.packages import nothing_installed, require
+from swin_yolo.errors import InputError, one_line
+
+# Modules that each exported format runs on, by how its name ends. The last two are folders.
+RUNTIMES: dict[str, tuple[str, ...]] = {
+    ".onnx": ("onnxruntime",),
+    ".torchscript": (),
+    "_openvino_model": ("openvino",),
+    "_ncnn_model": ("ncnn",),
+}
+
+
+class Backend:
+    """A loaded detection model, whatever runs it.
+
+    Attributes:
+        names: class name of each class index.
+        stride: H and W of the images must be multiples of it.
+        fixed_hw: the one (H, W) that an exported model takes; None where any multiple of the stride will do.
+        end2end: whether the output is final boxes, see `__call__`.
+        device: where it computes, which the images must be on; exported models may have fallen back to the CPU.
+        half: whether it computes in fp16.
+        model: the PyTorch model as it was loaded, in fp32 on the CPU, to count its cost; None if exported.
+    """
+
+    def __init__(self, auto: AutoBackend, *, model: DetectionModel | None = None):
+        self._auto = auto.eval()
+        self.names: dict[int, str] = auto.names
+        self.stride = int(auto.stride)
+        fixed = model is None and not auto.dynamic
+        self.fixed_hw: tuple[int, int] | None = (int(auto.imgsz[0]), int(auto.imgsz[1])) if fixed else None
+        self.end2end = bool(auto.end2end)
+        self.device = torch.device(auto.device)
+        self.half = bool(auto.fp16)
+        self.model = model
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Predict.
+
+        Args:
+            images: (B, 3, H, W) RGB, 0..1, on `device`, of any floating type; any B.
+
+        Returns:
+            (B, 4 + nc, N): box centre and size in pixels, class scores in 0..1, as ultralytics' non_max_suppression
+            takes them. Where `end2end`, (B, n, 6): corners, score and class index of the boxes that are left, by
+            falling score, rows of zeros behind them; non_max_suppression takes those too, given `end2end=True`.
+
+        Raises:
+            ValueError: if the model takes one size and this is another.
+        """
+        if self.fixed_hw not in (None, tuple(images.shape[2:])):
+            raise ValueError(f"expected images of {self.fixed_hw} (H, W), got {tuple(images.shape[2:])}")
+        output = self._auto(images.half() if self.half else images.float())
+        return output[0] if isinstance(output, list | tuple) else output
+
+
+def open_backend(
+    weights: str | Path,
+    *,
+    device: torch.device,
+    half: bool = False,
+    trust: bool = False,
+    imgsz: int | tuple[int, int] | None = None,
+) -> Backend:
+    """Load a model to predict with.
+
+    Args:
+        weights: .pt or .safetensors, read without running code of the file; or what `swin-yolo export` and ultralytics
+            write: .onnx, .torchscript, *_openvino_model, *_ncnn_model. A .torchscript is a program that PyTorch runs.
+        device: to compute on.
+        half: compute in fp16, of a .pt or .safetensors on a GPU.
+        trust: unpickle a .pt as PyTorch does, which runs whatever code it holds.
+        imgsz: image side, or (H, W), that is going to be asked for; checked.
+
+    Raises:
+        InputError: if the file is missing or is no such model, if what runs it is not installed, or if `half` or
+            `imgsz` do not go with it.
+    """
+    if half and device.type == "cpu":
+        raise InputError("--half: expected a GPU to infer in fp16 on, got the CPU")
+    if exported_format(weights) is None:
+        model = load_model(weights, trust=trust)
+        if imgsz is not None:
+            check_imgsz(imgsz, model)
+        return model_backend(model, device=device, half=half)
+    if half:
+        raise InputError(
+            f"--half: expected a .pt or .safetensors, got {weights}, whose precision is that of its export"
+        )
+    backend = _open_exported(Path(weights), device)
+    if imgsz is not None:
+        _check_exported_imgsz(imgsz, backend, weights)
+    return backend
+
+
+def model_backend(model: DetectionModel, *, device: torch.device, half: bool = False) -> Backend:
+    """PyTorch itself, on a copy of a model whose convolutions are fused with their norms."""
+    return Backend(AutoBackend(deepcopy(model), device=device, fp16=half, verbose=False), model=model)
+
+
+def exported_format(weights: str | Path) -> str | None:
+    """How the name of an exported model ends, a key of `RUNTIMES`; None if it is taken to be a checkpoint."""
+    return next((suffix for suffix in RUNTIMES if Path(weights).name.lower().endswith(suffix)), None)
+
+
+def _open_exported(weights: Path, device: torch.device) -> Backend:
+    """Load an exported model on what runs it."""
+    suffix = exported_format(weights) or ""
+    if not (weights.is_file() if suffix.startswith(".") else weights.is_dir()):
+        raise InputError(f"--weights {weights}: no such {'file' if suffix.startswith('.') else 'folder'}")
+    task = BaseBackend.read_metadata(weights).get("task")
+    if task != "detect":
+        got = f"one for the task {task!r}" if task else "one that does not say its task, classes and size"
+        raise InputError(
+            f"--weights {weights}: expected a detection model that swin-yolo or ultralytics exported, got {got}"
+        )
+    require(f"--weights {weights}", *RUNTIMES[suffix])
+    try:
+        with nothing_installed(), _openvino_in_fp32(suffix == "_openvino_model"):
+            return Backend(AutoBackend(str(weights), device=device, verbose=False))
+    except Exception as e:  # each runtime has exceptions of its own for a file that it cannot read
+        raise InputError(
+            f"--weights {weights}: expected an exported model, got one that cannot be loaded: {one_line(e)[:300]}"
+        ) from e
+
+
+@contextmanager
+def _openvino_in_fp32(used: bool) -> Iterator[None]:
+    """Let OpenVINO on a CPU compute what is stored in fp32 in fp32: it picks bf16 where the CPU has it.
+
+    That is less exact by orders of magnitude, and slower here. ultralytics' OpenVINO backend makes its Core itself and
+    asks for no settings.
+    """
+    if not used:
+        yield
+        return
+    openvino: Any = importlib.import_module("openvino")
+
+    class Core(openvino.Core):
+        def __init__(self, *args: Any):
+            super().__init__(*args)
+            self.set_property("CPU", {"INFERENCE_PRECISION_HINT": openvino.Type.f32})
+
+    before = openvino.Core
+    openvino.Core = Core
+    try:
+        yield
+    finally:
+        openvino.Core = before
+
+
+def _check_exported_imgsz(imgsz: int | tuple[int, int], backend: Backend, weights: str | Path) -> None:
+    """Raise InputError unless an exported model takes images of that side, or (H, W)."""
+    hw, stride = backend.fixed_hw, backend.stride
+    sides = (imgsz,) if isinstance(imgsz, int) else imgsz
+    shown = " ".join(map(str, sides))
+    if hw is None and any(side % stride for side in sides):
+        raise InputError(f"--imgsz {shown}: expected multiples of {stride}, the stride of {weights}")
+    if hw is not None and imgsz not in (hw, max(hw)):
+        raise InputError(
+            f"--imgsz {shown}: expected {max(hw)}, since {weights} was exported for images of {hw[0]} x {hw[1]} "
+            "(height x width); export --dynamic takes any size"
+        )

@@ -1,0 +1,128 @@
+import shutil
+
+import pytest
+import torch
+from live_detectors import image_of, live_detector
+from ultralytics.utils import checks
+
+from swin_yolo.engine import packages
+from swin_yolo.engine.backend import exported_format, open_backend
+from swin_yolo.engine.export import export
+from swin_yolo.errors import InputError
+
+CPU = torch.device("cpu")
+CFG = "yolov5n-c3str.yaml"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return live_detector(CFG)
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    """best.pt, with best.torchscript for 64 x 96 and best.onnx for any size beside it."""
+    folder = tmp_path_factory.mktemp("backend")
+    torch.save({"model": model}, folder / "best.pt")
+    list(export(folder / "best.pt", ["torchscript"], imgsz=(64, 96)))
+    list(export(folder / "best.pt", ["onnx"], imgsz=64, dynamic=True))
+    return folder
+
+
+def expected(model, images):
+    with torch.inference_mode():
+        return model(images)[0]
+
+
+@pytest.mark.parametrize("file", ["best.pt", "best.torchscript", "best.onnx"])
+def test_each_file_gives_what_the_model_gives(model, folder, file):
+    backend = open_backend(folder / file, device=CPU)
+    images = image_of((64, 96), batch=3, seed=4)
+    output = backend(images)
+    assert output.shape == (3, 7, 126)
+    torch.testing.assert_close(output, expected(model, images), rtol=1e-3, atol=1e-3)
+    assert (output[0] - output[1]).abs().max() > 1  # pixels: an output that does not depend on the image agrees too
+    assert (backend.names, backend.stride) == (model.names, 32)
+    assert (backend.end2end, backend.half, backend.device) == (False, False, CPU)
+
+
+def test_what_a_file_takes_is_known(folder):
+    opened = {name: open_backend(folder / name, device=CPU) for name in ("best.pt", "best.torchscript", "best.onnx")}
+    assert {name: b.fixed_hw for name, b in opened.items()} == {
+        "best.pt": None,
+        "best.torchscript": (64, 96),
+        "best.onnx": None,
+    }
+    assert [name for name, b in opened.items() if b.model is not None] == ["best.pt"]
+    with pytest.raises(ValueError, match=r"expected images of \(64, 96\) \(H, W\), got \(96, 64\)"):
+        opened["best.torchscript"](image_of((96, 64)))
+
+
+def test_the_model_that_was_loaded_is_not_fused(folder):
+    backend = open_backend(folder / "best.pt", device=CPU)
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in backend.model.modules())
+
+
+def test_the_format_is_that_of_the_name():
+    names = ["a.pt", "a.safetensors", "a.onnx", "A.ONNX", "b.torchscript", "c_int8_openvino_model/", "d_ncnn_model"]
+    formats = [exported_format(name) for name in names]
+    assert formats == [None, None, ".onnx", ".onnx", ".torchscript", "_openvino_model", "_ncnn_model"]
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments", "error"),
+    [
+        ("none.onnx", {}, r"--weights .*none.onnx: no such file"),
+        ("none_openvino_model", {}, r"--weights .*none_openvino_model: no such folder"),
+        ("other.onnx", {}, r"other.onnx: expected a detection model that .* got one that does not say its task"),
+        ("broken.onnx", {}, r"broken.onnx: expected an exported model, got one that cannot be loaded"),
+        ("best.pt", {"half": True}, r"--half: expected a GPU to infer in fp16 on, got the CPU"),
+        ("best.pt", {"imgsz": 100}, r"--imgsz 100: expected a multiple"),
+        ("best.onnx", {"imgsz": (64, 100)}, r"--imgsz 64 100: expected multiples of 32, the stride of .*best.onnx"),
+        ("best.torchscript", {"imgsz": 640}, r"--imgsz 640: expected 96, since .* exported for images of 64 x 96"),
+    ],
+)
+def test_what_cannot_be_opened_is_named(folder, file, arguments, error):
+    (folder / "other.onnx").write_bytes(b"\x08\x07")
+    (folder / "broken.onnx").write_bytes((folder / "best.onnx").read_bytes().replace(b"Conv", b"Cinv"))
+    with pytest.raises(InputError, match=error):
+        open_backend(folder / file, device=CPU, **arguments)
+
+
+@pytest.mark.parametrize("imgsz", [96, (64, 96)])
+def test_the_size_of_its_export_fits_a_model(folder, imgsz):
+    assert open_backend(folder / "best.torchscript", device=CPU, imgsz=imgsz).fixed_hw == (64, 96)
+
+
+def test_a_runtime_that_is_missing_is_named_with_its_command(folder, monkeypatch):
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"best.onnx: needs onnxruntime, .* pip install onnxruntime"):
+        open_backend(folder / "best.onnx", device=CPU)
+
+
+def test_ultralytics_installs_nothing_meanwhile(monkeypatch):
+    monkeypatch.setattr(checks, "AUTOINSTALL", True)
+    monkeypatch.setattr(checks.subprocess, "check_output", lambda *args, **kwargs: pytest.fail("pip was run"))
+    with packages.nothing_installed():
+        assert not checks.check_requirements("a-package-that-is-not-there")
+    assert checks.AUTOINSTALL
+
+
+def test_openvino_computes_in_fp32(model, tmp_path):
+    torch.save({"model": model}, tmp_path / "best.pt")
+    list(export(tmp_path / "best.pt", ["openvino"], imgsz=64))
+    import openvino
+
+    core = openvino.Core
+    backend = open_backend(tmp_path / "best_openvino_model", device=CPU)
+    assert openvino.Core is core
+    compiled = backend._auto.backend.ov_compiled_model
+    assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert backend.fixed_hw == (64, 64)
+    images = image_of((64, 64), batch=2)
+    torch.testing.assert_close(backend(images), expected(model, images), rtol=1e-3, atol=1e-3)
+    shutil.copytree(tmp_path / "best_openvino_model", tmp_path / "cut_openvino_model")
+    weights = next((tmp_path / "cut_openvino_model").glob("*.bin"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"cut_openvino_model: expected an exported model, got one that cannot be"):
+        open_backend(tmp_path / "cut_openvino_model", device=CPU)
