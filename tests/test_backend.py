@@ -40,7 +40,8 @@ def test_each_file_gives_what_the_model_gives(model, folder, file):
     images = image_of((64, 96), batch=3, seed=4)
     output = backend(images)
     assert output.shape == (3, 7, 126)
-    torch.testing.assert_close(output, expected(model, images), rtol=1e-3, atol=1e-3)
+    difference, size = (output - expected(model, images)).abs(), max(images.shape)
+    assert difference[:, :4].max() < 1e-3 * size and difference[:, 4:].max() < 1e-3  # pixels, scores
     assert (output[0] - output[1]).abs().max() > 1  # pixels: an output that does not depend on the image agrees too
     assert (backend.names, backend.stride) == (model.names, 32)
     assert (backend.end2end, backend.half, backend.device) == (False, False, CPU)
@@ -102,22 +103,34 @@ def test_a_runtime_that_is_missing_is_named_with_its_command(folder, monkeypatch
 
 def test_ultralytics_installs_nothing_meanwhile(monkeypatch):
     monkeypatch.setattr(checks, "AUTOINSTALL", True)
-    monkeypatch.setattr(checks.subprocess, "check_output", lambda *args, **kwargs: pytest.fail("pip was run"))
+    monkeypatch.setattr(checks, "ONLINE", True)
+    monkeypatch.setattr(checks, "check_uv", lambda: False)
+    run = []
+    monkeypatch.setattr(checks.subprocess, "check_output", lambda command, **kwargs: run.append(command) or "")
     with packages.nothing_installed():
         assert not checks.check_requirements("a-package-that-is-not-there")
+    assert run == []
     assert checks.AUTOINSTALL
+    checks.check_requirements("a-package-that-is-not-there")
+    assert len(run) == 1
 
 
-def test_openvino_computes_in_fp32(model, tmp_path):
+def test_openvino_is_asked_for_fp32(model, tmp_path, monkeypatch):
     torch.save({"model": model}, tmp_path / "best.pt")
     list(export(tmp_path / "best.pt", ["openvino"], imgsz=64))
     import openvino
 
-    core = openvino.Core
+    asked = []  # what a CPU without bf16 answers is fp32 in any case
+
+    class Core(openvino.Core):
+        def set_property(self, *args):
+            asked.append(args)
+            super().set_property(*args)
+
+    monkeypatch.setattr(openvino, "Core", Core)
     backend = open_backend(tmp_path / "best_openvino_model", device=CPU)
-    assert openvino.Core is core
-    compiled = backend._auto.backend.ov_compiled_model
-    assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert openvino.Core is Core
+    assert asked == [("CPU", {"INFERENCE_PRECISION_HINT": openvino.Type.f32})]
     assert backend.fixed_hw == (64, 64)
     images = image_of((64, 64), batch=2)
     torch.testing.assert_close(backend(images), expected(model, images), rtol=1e-3, atol=1e-3)

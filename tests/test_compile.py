@@ -125,5 +125,6 @@ def test_fusing_keeps_the_outputs(cfg):
     with torch.inference_mode():
         expected = model(image)[0]
         fused = model.fuse(verbose=False)(image)[0]
-    torch.testing.assert_close(fused, expected, rtol=1e-3, atol=1e-3)
+    difference = (fused - expected).abs()
+    assert difference[:, :4].max() < 0.16 and difference[:, 4:].max() < 1e-3  # 1e-3 of the image's side; of 1
     assert not torch.equal(expected, expected.mean(-1, keepdim=True).expand_as(expected))

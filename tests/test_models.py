@@ -12,11 +12,12 @@ from swin_yolo.nn import SwinBlock, swin_t
 from swin_yolo.paths import shipped_dir
 
 WIDTH = {"n": 0.25, "s": 0.5, "m": 0.75, "l": 1.0, "x": 1.25}
-# Blocks of a stage whose row says 2, 3 or 6: scaled as YOLOv5 scales repeats, then made even.
+# Blocks of a stage whose row says 2, 3, 6 or 9: scaled as YOLOv5 scales repeats, then made even.
 BLOCKS = {
     2: {"n": 2, "s": 2, "m": 2, "l": 2, "x": 4},
     3: {"n": 2, "s": 2, "m": 2, "l": 4, "x": 4},
     6: {"n": 2, "s": 2, "m": 4, "l": 6, "x": 8},
+    9: {"n": 4, "s": 4, "m": 6, "l": 10, "x": 12},
 }
 
 

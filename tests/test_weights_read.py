@@ -563,4 +563,5 @@ def test_a_checkpoint_loads_in_a_fresh_process_elsewhere(training_checkpoint, tm
         "with torch.inference_mode(): torch.save(load_model(sys.argv[1])(image)[0], sys.argv[2])\n"
     )
     subprocess.run([sys.executable, "-c", code, training_checkpoint, tmp_path / "y.pt"], cwd=tmp_path, check=True)
-    assert torch.equal(torch.load(tmp_path / "y.pt"), expected)
+    # Another process may have another number of threads, which add in another order.
+    torch.testing.assert_close(torch.load(tmp_path / "y.pt"), expected, rtol=1e-4, atol=1e-4)
