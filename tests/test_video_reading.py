@@ -233,6 +233,9 @@ def test_a_video_file_behind_a_url_is_read_to_its_end_like_a_file(tmp_path, rema
             self.send_response(206)
             self.send_header("Content-Length", str(len(data) - start))
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            # As file servers say: without these FFmpeg, after a seek, sometimes finds no frame.
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(data[start:])
 

@@ -27,9 +27,9 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "ncnn": ("ncnn", "pnnx"),
 }
 
-# Greatest relative difference from PyTorch. A weight in fp16 is off by up to 5e-4 of itself. What int8 is worth is seen
+# Greatest relative difference from PyTorch. A weight in fp16 is off by up to 5e-4 of itself, outputs by about 2e-3. What int8 is worth is seen
 # in AP and not in single outputs, so only nonsense is refused.
-LIMITS = {"fp32": 1e-3, "fp16": 5e-2, "int8": float("inf")}
+LIMITS = {"fp32": 1e-3, "fp16": 1e-2, "int8": float("inf")}
 
 
 class ExportError(RuntimeError):
