@@ -13,8 +13,8 @@ from tiny import ARGUMENTS, contents, tiny_set, trained, without_pictures
 from ultralytics import __version__ as ultralytics_version
 
 from swin_yolo.cli import HELP, convert, detect, export, main, train, val
-from swin_yolo.engine.scoring import METRIC_NAMES
 from swin_yolo.engine.trainer import CocoTrainer
+from swin_yolo.scoring.average_precision import METRIC_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {module.__name__.rsplit(".", 1)[1]: module for module in (train, val, detect, export, convert)}

@@ -6,7 +6,7 @@ from ultralytics.utils.ops import xywh2xyxy
 
 from swin_yolo.engine.datasets import build_dataset, evaluation_loader, load_splits
 from swin_yolo.engine.detections import batch_detections, to_detections
-from swin_yolo.engine.scoring import score_detections
+from swin_yolo.scoring.average_precision import score_detections
 
 CATEGORY_ID_OF = {0: 3, 1: 7}
 

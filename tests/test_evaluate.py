@@ -9,9 +9,9 @@ from swin_yolo.data.coco import CocoIndex
 from swin_yolo.engine.evaluate import evaluate, evaluate_predictions, match_classes
 from swin_yolo.engine.export import export
 from swin_yolo.engine.model import build_model, count_gflops, count_parameters, load_model
-from swin_yolo.engine.scoring import METRIC_NAMES
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
+from swin_yolo.scoring.average_precision import METRIC_NAMES
 
 SIZES = {key: ARGUMENTS[key] for key in ("imgsz", "batch_size", "device", "workers")}
 

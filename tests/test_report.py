@@ -7,7 +7,6 @@ import pytest
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from swin_yolo.engine.scoring import METRIC_NAMES, CocoScore
 from swin_yolo.errors import InputError
 from swin_yolo.report import figure as figure_module
 from swin_yolo.report import label_plots, score_plots, training_curves
@@ -21,6 +20,7 @@ from swin_yolo.report.score_plots import plot_confusion_matrix, plot_pr_curves
 from swin_yolo.report.side_by_side import side_by_side
 from swin_yolo.report.text import display_width, shortened
 from swin_yolo.report.training_curves import plot_training_curves
+from swin_yolo.scoring.average_precision import METRIC_NAMES, CocoScore
 
 
 def made_up_score(names, *, absent=()) -> CocoScore:

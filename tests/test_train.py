@@ -26,12 +26,12 @@ from swin_yolo.engine import validator as validator_module
 from swin_yolo.engine.evaluate import evaluate
 from swin_yolo.engine.model import build_model, load_model
 from swin_yolo.engine.recipe import load_recipe
-from swin_yolo.engine.scoring import METRIC_NAMES
 from swin_yolo.engine.train import resume, train
 from swin_yolo.engine.trainer import CocoTrainer
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
 from swin_yolo.nn import AnchorDetect
+from swin_yolo.scoring.average_precision import METRIC_NAMES
 
 CFG = "yolov5n-swin.yaml"
 

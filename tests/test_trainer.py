@@ -12,11 +12,11 @@ from ultralytics.utils.dist import generate_ddp_file
 
 from swin_yolo.engine.datasets import load_splits
 from swin_yolo.engine.recipe import load_recipe
-from swin_yolo.engine.scoring import METRIC_NAMES
 from swin_yolo.engine.trainer import CocoTrainer, drop_rows_after, ema_decay
 from swin_yolo.engine.validator import CocoValidator
 from swin_yolo.nn import SwinBlock
 from swin_yolo.nn.swin import drop_path_rates
+from swin_yolo.scoring.average_precision import METRIC_NAMES
 
 RECIPE = {"drop_path": 0.3, "clip_norm": 2.0, "ema_epochs": 5.0, "nbs": 4, "lr0": 0.004, "weight_decay": 0.07}
 

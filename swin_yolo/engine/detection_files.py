@@ -13,9 +13,9 @@ import torch
 
 from swin_yolo.engine.detections import to_detections
 from swin_yolo.engine.detector import Detections
-from swin_yolo.engine.scoring import Detection
 from swin_yolo.files import written_whole
 from swin_yolo.report.drawing import write_image
+from swin_yolo.scoring.average_precision import Detection
 from swin_yolo.video.frames import Frame
 
 BOX_COLUMNS = ("left", "top", "width", "height")

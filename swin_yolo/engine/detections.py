@@ -8,7 +8,7 @@ from torch import Tensor
 from ultralytics.utils import ops
 
 from swin_yolo.data.dataset import CocoDataset
-from swin_yolo.engine.scoring import Detection
+from swin_yolo.scoring.average_precision import Detection
 
 # COCO's own results files carry 2 to 3 decimals of a pixel and 3 of a score; more digits of the score keep ties apart.
 BOX_DECIMALS = 3

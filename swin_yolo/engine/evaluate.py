@@ -21,9 +21,9 @@ from swin_yolo.engine.detections import batch_detections
 from swin_yolo.engine.device import choose_device
 from swin_yolo.engine.model import count_gflops, count_parameters
 from swin_yolo.engine.pictures import draw_evaluation
-from swin_yolo.engine.scoring import CocoScore, Detection, load_predictions, score_detections
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256, write_json
+from swin_yolo.scoring.average_precision import CocoScore, Detection, load_predictions, score_detections
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "ncnn": ("ncnn", "pnnx"),
 }
 
-# Greatest relative difference from PyTorch. A weight in fp16 is off by up to 5e-4 of itself, and outputs were seen to be
-# off by 2e-3. What int8 is worth is seen in AP and not in single outputs, so only nonsense is refused.
+# Greatest relative difference from PyTorch. A weight in fp16 is off by up to 5e-4 of itself, and outputs were seen to
+# be off by 2e-3. What int8 is worth is seen in AP and not in single outputs, so only nonsense is refused.
 LIMITS = {"fp32": 1e-3, "fp16": 1e-2, "int8": float("inf")}
 
 

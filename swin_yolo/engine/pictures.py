@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from swin_yolo.data.coco import CocoIndex
-from swin_yolo.engine.confusion import confusion_matrix
-from swin_yolo.engine.scoring import CocoScore, Detection
 from swin_yolo.report.label_plots import plot_labels
 from swin_yolo.report.score_plots import plot_confusion_matrix, plot_pr_curves
 from swin_yolo.report.side_by_side import side_by_side
 from swin_yolo.report.training_curves import plot_training_curves
+from swin_yolo.scoring.average_precision import CocoScore, Detection
+from swin_yolo.scoring.confusion import confusion_matrix
 
 SHOWN_IMAGES = 8
 

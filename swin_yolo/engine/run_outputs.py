@@ -11,8 +11,8 @@ import numpy as np
 from swin_yolo.engine.annotated import AnnotatedFiles
 from swin_yolo.engine.detection_files import csv_table, frame_entries, json_list, write_crops, write_labels
 from swin_yolo.engine.detector import Detections
-from swin_yolo.engine.scoring import Detection
 from swin_yolo.errors import InputError
+from swin_yolo.scoring.average_precision import Detection
 from swin_yolo.video.frames import Frame, Remarks
 from swin_yolo.video.writers import Codec, check_room
 

@@ -8,7 +8,7 @@ from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.metrics import DetMetrics
 
 from swin_yolo.engine.detections import batch_detections
-from swin_yolo.engine.scoring import METRIC_NAMES, Detection, score_detections
+from swin_yolo.scoring.average_precision import METRIC_NAMES, Detection, score_detections
 
 TABLE = ("AP", "AP50", "APs", "APm", "APl")  # printed for every epoch
 

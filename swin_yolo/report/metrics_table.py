@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from swin_yolo.report.text import display_width, padded, printable
 
 if TYPE_CHECKING:
-    from swin_yolo.engine.scoring import CocoScore
+    from swin_yolo.scoring.average_precision import CocoScore
 
 CLASS_COLUMNS = ("AP", "AP50", "APs", "APm", "APl", "AR100")
 MAX_NAME_WIDTH = 28

@@ -14,7 +14,7 @@ from swin_yolo.report.palette import class_colours, hex_colour
 from swin_yolo.report.text import shortened
 
 if TYPE_CHECKING:
-    from swin_yolo.engine.scoring import CocoScore
+    from swin_yolo.scoring.average_precision import CocoScore
 
 MAX_COLOURED_CURVES = 12
 MAX_NUMBERED_CLASSES = 20
