@@ -6,7 +6,7 @@ from live_detectors import image_of, live_detector
 from ultralytics.utils import checks
 
 from swin_yolo.engine import packages
-from swin_yolo.engine.backend import exported_format, open_backend
+from swin_yolo.engine.backend import exported_format, open_backend, open_every
 from swin_yolo.engine.export import export
 from swin_yolo.errors import InputError
 
@@ -44,7 +44,8 @@ def test_each_file_gives_what_the_model_gives(model, folder, file):
     assert difference[:, :4].max() < 1e-3 * size and difference[:, 4:].max() < 1e-3  # pixels, scores
     assert (output[0] - output[1]).abs().max() > 1  # pixels: an output that does not depend on the image agrees too
     assert (backend.names, backend.stride) == (model.names, 32)
-    assert (backend.end2end, backend.half, backend.device) == (False, False, CPU)
+    assert (backend.end2end, backend.device) == (False, CPU)
+    assert backend.precision == ("fp32" if file == "best.pt" else "as exported")
 
 
 def test_what_a_file_takes_is_known(folder):
@@ -77,7 +78,8 @@ def test_the_format_is_that_of_the_name():
         ("none_openvino_model", {}, r"--weights .*none_openvino_model: no such folder"),
         ("other.onnx", {}, r"other.onnx: expected a detection model that .* got one that does not say its task"),
         ("broken.onnx", {}, r"broken.onnx: expected an exported model, got one that cannot be loaded"),
-        ("best.pt", {"half": True}, r"--half: expected a GPU to infer in fp16 on, got the CPU"),
+        ("best.pt", {"precision": "fp16"}, r"--precision fp16 \(--half\): expected a GPU .* got the CPU"),
+        ("best.onnx", {"precision": "bf16"}, r"--precision bf16: expected a .pt or .safetensors, got .*best.onnx"),
         ("best.pt", {"imgsz": 100}, r"--imgsz 100: expected a multiple"),
         ("best.onnx", {"imgsz": (64, 100)}, r"--imgsz 64 100: expected multiples of 32, the stride of .*best.onnx"),
         ("best.torchscript", {"imgsz": 640}, r"--imgsz 640: expected 96, since .* exported for images of 64 x 96"),
@@ -115,7 +117,38 @@ def test_ultralytics_installs_nothing_meanwhile(monkeypatch):
     assert len(run) == 1
 
 
-def test_openvino_is_asked_for_fp32(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("head", [None, "anchor"])
+def test_bf16_gives_about_the_same_scores_and_boxes_to_fractions_of_a_pixel(head, tmp_path):
+    model, images = live_detector(CFG, head=head), image_of((64, 96), batch=3, seed=4)
+    torch.save({"model": model}, tmp_path / "best.pt")
+    output = open_backend(tmp_path / "best.pt", device=CPU, precision="bf16")(images)
+    # What these random weights make of a pixel says little of boxes; docs/results.md has the AP of trained ones.
+    assert 0 < (output - expected(model, images))[:, 4:].abs().mean() < 0.01
+    boxes = output[:, :4]
+    assert boxes.dtype == torch.float32 and (boxes - boxes.bfloat16().float()).abs().mean() > 0.01
+
+
+def test_every_way_to_compute_is_opened(model, folder, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    every = open_every(folder / "best.pt", device=CPU, imgsz=64)
+    assert {name: backend.precision for name, backend in every.items()} == {
+        "fp32, channels last": "fp32",
+        "fp32, channels first": "fp32",
+        "bf16, channels last": "bf16",
+        "bf16, channels first": "bf16",
+    }
+    images = image_of((64, 96), batch=2)
+    for name, backend in every.items():
+        layer = next(m for m in backend._auto.backend.model.modules() if isinstance(m, torch.nn.Conv2d))
+        assert layer.weight.is_contiguous(memory_format=torch.channels_last) == name.endswith("last")
+        if backend.precision == "fp32":
+            torch.testing.assert_close(backend(images)[:, 4:], expected(model, images)[:, 4:], rtol=0, atol=1e-3)
+    assert list(open_every(folder / "best.onnx", device=CPU)) == ["fp32"]
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert {backend.precision for backend in open_every(folder / "best.pt", device=CPU).values()} == {"fp32"}
+
+
+def test_openvino_is_asked_for_a_precision(model, tmp_path, monkeypatch):
     torch.save({"model": model}, tmp_path / "best.pt")
     list(export(tmp_path / "best.pt", ["openvino"], imgsz=64))
     import openvino
@@ -131,6 +164,9 @@ def test_openvino_is_asked_for_fp32(model, tmp_path, monkeypatch):
     backend = open_backend(tmp_path / "best_openvino_model", device=CPU)
     assert openvino.Core is Core
     assert asked == [("CPU", {"INFERENCE_PRECISION_HINT": openvino.Type.f32})]
+    every = open_every(tmp_path / "best_openvino_model", device=CPU)
+    assert {name: backend.precision for name, backend in every.items()} == {"fp32": "fp32", "bf16": "bf16"}
+    assert [value["INFERENCE_PRECISION_HINT"] for _, value in asked[1:]] == [openvino.Type.f32, openvino.Type.bf16]
     assert backend.fixed_hw == (64, 64)
     images = image_of((64, 64), batch=2)
     torch.testing.assert_close(backend(images), expected(model, images), rtol=1e-3, atol=1e-3)

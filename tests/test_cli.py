@@ -234,6 +234,8 @@ VAL_FLAGS = {
     "iou_thres": ["0.5"],
     "max_det": ["10"],
     "half": [],
+    "precision": ["bf16"],
+    "slice": ["320"],
     "trust": [],
     "no_save_json": [],
     "no_plots": [],
@@ -252,7 +254,7 @@ def flags_of(command: str) -> set[str]:
 def test_every_flag_is_tried_below():
     assert flags_of("train") == TRAIN_FLAGS.keys()
     assert flags_of("convert") == {"source", "target", "trust", "exist_ok"}
-    tried = {flag.removeprefix("no_") for flag in VAL_FLAGS} | {"predictions", "annotations"}
+    tried = {flag.removeprefix("no_") for flag in VAL_FLAGS} | {"predictions", "annotations", "overlap"}
     assert flags_of("val") == tried
 
 
@@ -349,7 +351,8 @@ def written(folder: Path, name: str, text: str) -> str:
         (["val", "--predictions", "p", "--annotations", "a", "--imgsz", "64"], r"--imgsz would not be read here"),
         (["val", "--predictions", "none.json", "--annotations", "none.json"], r"none.json: cannot be read as a COCO"),
         (["val", "--weights", "w.pt", "--conf-thres", "2"], r"--conf-thres: expected a number from 0 to 1, got '2'"),
-        (["val", "--weights", "w.pt", "--half", "--device", "cpu"], r"--half: expected a GPU"),
+        (["val", "--weights", "w.pt", "--half", "--device", "cpu"], r"\(--half\): expected a GPU"),
+        (["val", "--weights", "w.pt", "--overlap", "0.3"], r"--overlap would not be read without --slice"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

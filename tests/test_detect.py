@@ -9,8 +9,9 @@ from clips import HW, number, picture, read_video, small_checkpoint, write_pictu
 
 from swin_yolo.engine.annotated import Annotator
 from swin_yolo.engine.backend import open_backend
-from swin_yolo.engine.detect import detect
+from swin_yolo.engine.detect import MEASURED_FROM, detect
 from swin_yolo.engine.detector import Detections, Detector, choose_classes
+from swin_yolo.engine.precision import open_in
 from swin_yolo.errors import InputError
 from swin_yolo.report.palette import class_colours
 from swin_yolo.video.capture import frame_rate, opened
@@ -318,3 +319,17 @@ def test_a_label_goes_elsewhere_rather_than_hide_a_stronger_one():
     drawn = Annotator(NAMES).draw(frame_of(image), found)
     rows = np.flatnonzero((drawn == weaker).all(2).sum(1) > 30)
     assert rows.size > 10, "all of it is seen, not only what the first one's label leaves"
+
+
+@pytest.mark.parametrize(("frames", "measured"), [(MEASURED_FROM - 1, None), (MEASURED_FROM, (64, 64))])
+def test_what_is_fastest_is_measured_where_there_are_frames_enough(weights, tmp_path, monkeypatch, frames, measured):
+    asked = []
+
+    def opened_in(precision, *args, measure_hw, **kwargs):
+        asked.append((precision, measure_hw))
+        return open_in("fp32", *args, **kwargs)
+
+    monkeypatch.setattr("swin_yolo.engine.detect.open_in", opened_in)
+    video = write_video(tmp_path / "clip.avi", frames)
+    detect(weights, video, save_dir=tmp_path / "exp", precision="auto", save=False, **SETTINGS)
+    assert asked == [("auto", measured)]

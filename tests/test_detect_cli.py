@@ -15,6 +15,7 @@ FLAGS = {
     "batch_size": ["7"],
     "device": ["cpu"],
     "half": [],
+    "precision": ["bf16"],
     "conf_thres": ["0.3"],
     "iou_thres": ["0.6"],
     "max_det": ["9"],
@@ -71,6 +72,7 @@ def test_every_flag_changes_what_is_called(called, flag):
 def test_flags_mean_what_they_say(called):
     (_, given) = called("--imgsz", "384", "640", "--slice", "320", "--overlap", "0.1", "--track", "botsort")
     assert given["imgsz"] == (384, 640) and given["slicing"] == Slicing(320, 0.1) and given["track"] == "botsort"
+    assert called()[1]["precision"] == "auto" and called("--half")[1]["precision"] == "fp16"
     assert called("--track")[1]["track"] == "bytetrack" and called("--slice", "320")[1]["slicing"].overlap == 0.2
     (args, given) = called("--source", "a.mp4", "b.jpg", "0")
     assert args[1] == ["a.mp4", "b.jpg", "0"] and given["imgsz"] is None and given["track"] is None
@@ -94,7 +96,9 @@ def test_the_codecs_of_the_flag_are_all_there_are():
         (["--weights", "none.pt"], r"--weights .*none.pt: no such file"),
         (["--classes", "cat"], r"--classes cat: the model has no such class; its 2 are 0 class 0, 1 class 1"),
         (["--imgsz", "100"], r"--imgsz 100: expected a multiple of the model's stride 32"),
-        (["--half"], r"--half: expected a GPU"),
+        (["--half"], r"\(--half\): expected a GPU"),
+        (["--half", "--precision", "bf16"], r"--half is --precision fp16, got --precision bf16 too"),
+        (["--precision", "int4"], r"--precision: invalid choice: 'int4'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

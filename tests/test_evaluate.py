@@ -9,6 +9,7 @@ from swin_yolo.data.coco import CocoIndex
 from swin_yolo.engine.evaluate import evaluate, evaluate_predictions, match_classes
 from swin_yolo.engine.export import export
 from swin_yolo.engine.model import build_model, count_gflops, count_parameters, load_model
+from swin_yolo.engine.slicing import Slicing
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
 from swin_yolo.scoring.average_precision import METRIC_NAMES
@@ -56,6 +57,7 @@ def test_metrics_json_says_what_was_scored_with_what(run, scored):
     assert metrics["params"] == count_parameters(model)
     assert metrics["gflops"] == pytest.approx(count_gflops(model, 64), abs=5e-4)
     assert metrics["weights"] == {"file": str(run.best), "sha256": sha256(run.best)}
+    assert (metrics["precision"], metrics["slice"]) == ("fp32", None)
     annotations = run.data.parent / "val.json"
     assert metrics["data"] == {"annotations": str(annotations), "sha256": sha256(annotations)}
     assert (metrics["imgsz"], metrics["split"], metrics["images"]) == (64, "val", 6)
@@ -154,6 +156,41 @@ def test_every_image_is_brought_to_the_one_size_of_an_exported_model(run, tmp_pa
         evaluate(exported.file, run.data, save_dir=tmp_path / "exp", **{**SIZES, "imgsz": 128})
 
 
+def test_slices_as_large_as_the_images_change_nothing(run, scored, tmp_path):
+    evaluation = evaluate(run.best, run.data, save_dir=tmp_path / "exp", slicing=Slicing(96), plots=False, **SIZES)
+    assert evaluation.metrics["slice"] == {"side": 96, "overlap": 0.2}
+
+    def best(file):
+        """The surest detection of each image, which no way of merging touches, to the pixel."""
+        found = json.loads((file / "predictions.json").read_text())
+        tops = {d["image_id"]: d for d in sorted(found, key=lambda d: d["score"])}
+        return {i: (d["category_id"], [round(v) for v in d["bbox"]], round(d["score"], 2)) for i, d in tops.items()}
+
+    # Batches of a shape have more grey around them than an image on its own.
+    agree = [best(scored.save_dir)[i] == top for i, top in best(evaluation.save_dir).items()]
+    assert len(agree) == 6 and sum(agree) >= 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_slices_are_merged_into_boxes_of_the_image(run, tmp_path, workers):
+    sliced = {**SIZES, "workers": workers, "slicing": Slicing(48, 0.25)}
+    evaluation = evaluate(run.best, run.data, save_dir=tmp_path / "exp", plots=False, **sliced)
+    found = json.loads((tmp_path / "exp" / "predictions.json").read_text())
+    assert {p["image_id"] for p in found} == {100 + 10 * i for i in range(evaluation.metrics["images"])}
+    assert max(p["bbox"][0] + p["bbox"][2] for p in found if p["image_id"] == 100) > 80, "beyond the first part"
+    assert {p["category_id"] for p in found} <= {3, 7}
+
+
+def test_bf16_scores_nearly_as_fp32(run, scored, tmp_path):
+    evaluation = evaluate(run.best, run.data, save_dir=tmp_path / "exp", precision="bf16", plots=False, **SIZES)
+    assert evaluation.metrics["precision"] == "bf16"
+    scores = [
+        sorted((d["score"] for d in json.loads((folder / "predictions.json").read_text())), reverse=True)[:20]
+        for folder in (evaluation.save_dir, scored.save_dir)
+    ]
+    assert scores[0] != scores[1] and scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
 def test_category_ids_follow_names_not_places(index):
     assert match_classes("w.pt", {0: "bar", 1: "tree", 2: "block"}, index) == {0: 7, 2: 3}
 
@@ -171,7 +208,7 @@ def test_a_model_without_a_class_of_the_dataset_is_an_error(run, tmp_path):
     ("arguments", "expected"),
     [
         ({"task": "minitest"}, r"has no split 'minitest'"),
-        ({"half": True}, r"--half: expected a GPU"),
+        ({"precision": "fp16"}, r"--precision fp16 \(--half\): expected a GPU"),
         ({"device": "99"}, r"--device 99: expected cpu"),
         ({"imgsz": 100}, r"--imgsz 100: expected a multiple of the model's stride 32"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .inference import add_precision, add_slicing, chosen_precision, chosen_slicing
 from .parsing import command_parser, count, fraction, positive
 
 if TYPE_CHECKING:
@@ -29,13 +30,10 @@ def run(argv: Sequence[str]) -> int:
     args = flags.parse_args(argv)
     if len(args.imgsz or ()) > 2:
         flags.error(f"--imgsz: expected one number, or height and width, got {len(args.imgsz)} numbers")
-    if args.overlap is not None and args.slice is None:
-        flags.error("--overlap would not be read without --slice")
+    precision, slicing = chosen_precision(args, flags), chosen_slicing(args, flags)
     from swin_yolo.engine.detect import detect
     from swin_yolo.engine.run_folder import new_run_folder
-    from swin_yolo.engine.slicing import Slicing
 
-    overlap = 0.2 if args.overlap is None else args.overlap
     done = detect(
         args.weights,
         args.source,
@@ -43,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
         imgsz=args.imgsz and (args.imgsz[0] if len(args.imgsz) == 1 else tuple(args.imgsz)),
         batch_size=args.batch_size,
         device=args.device,
-        half=args.half,
+        precision=precision,
         trust=args.trust,
         conf_thres=args.conf_thres,
         iou_thres=args.iou_thres,
@@ -51,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
         classes=args.classes,
         vid_stride=args.vid_stride,
         track=args.track,
-        slicing=Slicing(args.slice, overlap) if args.slice else None,
+        slicing=slicing,
         save=not args.nosave,
         save_txt=args.save_txt,
         save_csv=args.save_csv,
@@ -80,14 +78,6 @@ def report(done: "DetectionRun") -> int:
     return 130 if done.interrupted else 1 if done.faults else 0
 
 
-def overlap_fraction(text: str) -> float:
-    """A flag's value as a number from 0 to below 1."""
-    value = fraction(text)
-    if value == 1:
-        raise argparse.ArgumentTypeError("expected a number from 0 to below 1, got '1'")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = command_parser("detect", HELP)
@@ -100,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     add("--imgsz", "--img", "--img-size", type=positive, nargs="+", metavar="PIXELS", help=imgsz)
     add("--batch-size", type=positive, default=4, help="images per forward pass, 1 for a stream (default %(default)s)")
     add("--device", default="", help="cpu or 0 (default: the first GPU, or the CPU)")
-    add("--half", action="store_true", help="infer in fp16, on a GPU")
+    add_precision(parser, default="auto")
     add("--conf-thres", type=fraction, default=0.25, help="least score of a detection (default %(default)s)")
     add("--iou-thres", type=fraction, default=0.45, help="IoU of NMS (default %(default)s)")
     add("--max-det", type=positive, default=300, help="most detections per frame (default %(default)s)")
@@ -108,8 +98,7 @@ def parser() -> argparse.ArgumentParser:
     add("--vid-stride", type=positive, default=1, help="take every n-th frame of a video (default %(default)s)")
     track = "give objects ids across frames (alone: bytetrack); a track starts from --conf-thres on"
     add("--track", nargs="?", const="bytetrack", choices=("bytetrack", "botsort"), help=track)
-    add("--slice", type=positive, metavar="PIXELS", help="look at squares of this side as well, for small objects")
-    add("--overlap", type=overlap_fraction, help="fraction that neighbouring squares share (default: 0.2)")
+    add_slicing(parser)
     add("--nosave", action="store_true", help="write no annotated images and videos")
     add("--save-txt", action="store_true", help="write YOLO label files")
     add("--save-csv", action="store_true", help="write detections.csv")

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from .inference import add_precision, add_slicing, chosen_precision, chosen_slicing
 from .parsing import command_parser, count, fraction, positive, take_only
 from .printing import print_evaluation
 
@@ -24,6 +25,7 @@ def run(argv: Sequence[str]) -> int:
         flags.error("expected either --weights, or --predictions with --annotations")
     if args.predictions is not None:
         take_only(("predictions", "annotations", "project", "name", "exist_ok", "verbose"), args, flags)
+    precision, slicing = chosen_precision(args, flags), chosen_slicing(args, flags)
     from swin_yolo.engine.evaluate import evaluate, evaluate_predictions
     from swin_yolo.engine.run_folder import new_run_folder
 
@@ -44,7 +46,8 @@ def run(argv: Sequence[str]) -> int:
         conf_thres=args.conf_thres,
         iou_thres=args.iou_thres,
         max_det=args.max_det,
-        half=args.half,
+        precision=precision,
+        slicing=slicing,
         save_json=args.save_json,
         plots=args.plots,
         trust=args.trust,
@@ -68,7 +71,8 @@ def parser() -> argparse.ArgumentParser:
     add("--conf-thres", type=fraction, default=0.001, help="least score of a detection (default %(default)s)")
     add("--iou-thres", type=fraction, default=0.7, help="IoU of NMS (default %(default)s)")
     add("--max-det", type=positive, default=300, help="most detections per image (default %(default)s)")
-    add("--half", action="store_true", help="infer in fp16, on a GPU")
+    add_precision(parser, default="fp32")
+    add_slicing(parser)
     add("--save-json", action=argparse.BooleanOptionalAction, default=True, help="write predictions.json")
     add("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw curves and pictures")
     add("--verbose", action=argparse.BooleanOptionalAction, default=True, help="print the classes too")

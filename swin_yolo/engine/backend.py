@@ -26,6 +26,10 @@ RUNTIMES: dict[str, tuple[str, ...]] = {
 }
 
 
+# What `open_backend` can be asked to compute in. bf16 and fp16 have 8 and 11 significant bits, fp32 has 24.
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
 class Backend:
     """A loaded detection model, whatever runs it.
 
@@ -35,11 +39,11 @@ class Backend:
         fixed_hw: the one (H, W) that an exported model takes; None where any multiple of the stride will do.
         end2end: whether the output is final boxes, see `__call__`.
         device: where it computes, which the images must be on; exported models may have fallen back to the CPU.
-        half: whether it computes in fp16.
+        precision: one of `PRECISIONS` that it computes in, or "as exported".
         model: the PyTorch model as it was loaded, in fp32 on the CPU, to count its cost; None if exported.
     """
 
-    def __init__(self, auto: AutoBackend, *, model: DetectionModel | None = None):
+    def __init__(self, auto: AutoBackend, *, precision: str, model: DetectionModel | None = None):
         self._auto = auto.eval()
         self.names: dict[int, str] = auto.names
         self.stride = int(auto.stride)
@@ -47,8 +51,9 @@ class Backend:
         self.fixed_hw: tuple[int, int] | None = (int(auto.imgsz[0]), int(auto.imgsz[1])) if fixed else None
         self.end2end = bool(auto.end2end)
         self.device = torch.device(auto.device)
-        self.half = bool(auto.fp16)
+        self.precision = precision
         self.model = model
+        self._autocast = model is not None and precision == "bf16"
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -67,7 +72,8 @@ class Backend:
         """
         if self.fixed_hw not in (None, tuple(images.shape[2:])):
             raise ValueError(f"expected images of {self.fixed_hw} (H, W), got {tuple(images.shape[2:])}")
-        output = self._auto(images.half() if self.half else images.float())
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            output = self._auto(images.half() if self._auto.fp16 else images.float())
         return output[0] if isinstance(output, list | tuple) else output
 
 
@@ -75,7 +81,7 @@ def open_backend(
     weights: str | Path,
     *,
     device: torch.device,
-    half: bool = False,
+    precision: str = "fp32",
     trust: bool = False,
     imgsz: int | tuple[int, int] | None = None,
 ) -> Backend:
@@ -85,34 +91,82 @@ def open_backend(
         weights: .pt or .safetensors, read without running code of the file; or what `swin-yolo export` and ultralytics
             write: .onnx, .torchscript, *_openvino_model, *_ncnn_model. A .torchscript is a program that PyTorch runs.
         device: to compute on.
-        half: compute in fp16, of a .pt or .safetensors on a GPU.
+        precision: one of `PRECISIONS`. fp16 is for a .pt or .safetensors on a GPU, bf16 for those and for OpenVINO;
+            other exported models compute as they were exported.
         trust: unpickle a .pt as PyTorch does, which runs whatever code it holds.
         imgsz: image side, or (H, W), that is going to be asked for; checked.
 
     Raises:
-        InputError: if the file is missing or is no such model, if what runs it is not installed, or if `half` or
+        InputError: if the file is missing or is no such model, if what runs it is not installed, or if `precision` or
             `imgsz` do not go with it.
     """
-    if half and device.type == "cpu":
-        raise InputError("--half: expected a GPU to infer in fp16 on, got the CPU")
+    if precision == "fp16" and device.type == "cpu":
+        raise InputError("--precision fp16 (--half): expected a GPU to infer in fp16 on, got the CPU")
     if exported_format(weights) is None:
-        model = load_model(weights, trust=trust)
-        if imgsz is not None:
-            check_imgsz(imgsz, model)
-        return model_backend(model, device=device, half=half)
-    if half:
+        return model_backend(_load(weights, trust=trust, imgsz=imgsz), device=device, precision=precision)
+    if precision not in exported_precisions(weights):
         raise InputError(
-            f"--half: expected a .pt or .safetensors, got {weights}, whose precision is that of its export"
+            f"--precision {precision}: expected a .pt or .safetensors, got {weights}, whose precision is that of its "
+            "export"
         )
-    backend = _open_exported(Path(weights), device)
-    if imgsz is not None:
-        _check_exported_imgsz(imgsz, backend, weights)
-    return backend
+    return _open_exported(Path(weights), device, precision, imgsz)
 
 
-def model_backend(model: DetectionModel, *, device: torch.device, half: bool = False) -> Backend:
-    """PyTorch itself, on a copy of a model whose convolutions are fused with their norms."""
-    return Backend(AutoBackend(deepcopy(model), device=device, fp16=half, verbose=False), model=model)
+def open_every(
+    weights: str | Path, *, device: torch.device, trust: bool = False, imgsz: int | tuple[int, int] | None = None
+) -> dict[str, Backend]:
+    """`open_backend` in every precision, and of a checkpoint in both memory layouts, that this device is good at.
+
+    Returns:
+        By a name such as "bf16, channels last"; those in fp32 first.
+    """
+    if exported_format(weights) is not None:
+        return {name: _open_exported(Path(weights), device, name, imgsz) for name in exported_precisions(weights)}
+    model = _load(weights, trust=trust, imgsz=imgsz)
+    # Where oneDNN has no bf16, a convolution in it takes many times as long.
+    fast = ("fp16",) if device.type == "cuda" else ("bf16",) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ()
+    return {
+        f"{precision}, channels {'last' if last else 'first'}": model_backend(
+            model, device=device, precision=precision, channels_last=last
+        )
+        for precision in ("fp32", *fast)
+        for last in (True, False)
+    }
+
+
+def model_backend(
+    model: DetectionModel, *, device: torch.device, precision: str = "fp32", channels_last: bool | None = None
+) -> Backend:
+    """PyTorch itself, on a copy of a model whose convolutions are fused with their norms.
+
+    Args:
+        model: left as it is.
+        device: to compute on.
+        precision: one of `PRECISIONS`.
+        channels_last: memory layout of weights and maps; None takes what ultralytics does on such a device.
+    """
+    auto = AutoBackend(
+        deepcopy(model), device=device, fp16=precision == "fp16", verbose=False, channels_last=channels_last
+    )
+    if precision == "bf16":
+        _decode_in_fp32(auto.backend.model.model[-1])
+    return Backend(auto, precision=precision, model=model)
+
+
+def _decode_in_fp32(head: Any) -> None:
+    """Let a Detect turn logits into boxes in fp32: bf16 would place them to 4 pixels at 640."""
+    decode = head._inference
+
+    def decode_in_fp32(preds: dict[str, Tensor | list[Tensor]]) -> Tensor:
+        with torch.autocast(head.stride.device.type, enabled=False):
+            return decode({k: [t.float() for t in v] if isinstance(v, list) else v.float() for k, v in preds.items()})
+
+    head._inference = decode_in_fp32
+
+
+def exported_precisions(weights: str | Path) -> tuple[str, ...]:
+    """What an exported model can be asked to compute in; of most it is what was exported, and goes as fp32 here."""
+    return ("fp32", "bf16") if exported_format(weights) == "_openvino_model" else ("fp32",)
 
 
 def exported_format(weights: str | Path) -> str | None:
@@ -120,8 +174,15 @@ def exported_format(weights: str | Path) -> str | None:
     return next((suffix for suffix in RUNTIMES if Path(weights).name.lower().endswith(suffix)), None)
 
 
-def _open_exported(weights: Path, device: torch.device) -> Backend:
-    """Load an exported model on what runs it."""
+def _load(weights: str | Path, *, trust: bool, imgsz: int | tuple[int, int] | None) -> DetectionModel:
+    model = load_model(weights, trust=trust)
+    if imgsz is not None:
+        check_imgsz(imgsz, model)
+    return model
+
+
+def _open_exported(weights: Path, device: torch.device, precision: str, imgsz: int | tuple[int, int] | None) -> Backend:
+    """Load an exported model on what runs it, and check that it takes images of that side, or (H, W)."""
     suffix = exported_format(weights) or ""
     if not (weights.is_file() if suffix.startswith(".") else weights.is_dir()):
         raise InputError(f"--weights {weights}: no such {'file' if suffix.startswith('.') else 'folder'}")
@@ -133,30 +194,36 @@ def _open_exported(weights: Path, device: torch.device) -> Backend:
         )
     require(f"--weights {weights}", *RUNTIMES[suffix])
     try:
-        with nothing_installed(), _openvino_in_fp32(suffix == "_openvino_model"):
-            return Backend(AutoBackend(str(weights), device=device, verbose=False))
+        with nothing_installed(), _openvino_in(precision if suffix == "_openvino_model" else None):
+            auto = AutoBackend(str(weights), device=device, verbose=False)
     except Exception as e:  # each runtime has exceptions of its own for a file that it cannot read
         raise InputError(
             f"--weights {weights}: expected an exported model, got one that cannot be loaded: {one_line(e)[:300]}"
         ) from e
+    backend = Backend(auto, precision=precision if suffix == "_openvino_model" else "as exported")
+    if imgsz is not None:
+        _check_exported_imgsz(imgsz, backend, weights)
+    return backend
 
 
 @contextmanager
-def _openvino_in_fp32(used: bool) -> Iterator[None]:
-    """Let OpenVINO on a CPU compute what is stored in fp32 in fp32: it picks bf16 where the CPU has it.
+def _openvino_in(precision: str | None) -> Iterator[None]:
+    """Let OpenVINO on a CPU compute what is stored in fp32 in a precision; None asks for nothing.
 
-    That is less exact by orders of magnitude, and slower here. ultralytics' OpenVINO backend makes its Core itself and
-    asks for no settings.
+    Unasked it picks bf16 where the CPU has it, which is less exact by orders of magnitude. ultralytics' OpenVINO
+    backend makes its Core itself and asks for no settings.
     """
-    if not used:
+    if precision is None:
         yield
         return
     openvino: Any = importlib.import_module("openvino")
 
+    hint = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}[precision]
+
     class Core(openvino.Core):
         def __init__(self, *args: Any):
             super().__init__(*args)
-            self.set_property("CPU", {"INFERENCE_PRECISION_HINT": openvino.Type.f32})
+            self.set_property("CPU", {"INFERENCE_PRECISION_HINT": hint})
 
     before = openvino.Core
     openvino.Core = Core

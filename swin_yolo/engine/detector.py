@@ -62,6 +62,34 @@ class PreparedFrame:
     views: list[View]
 
 
+class Preparer:
+    """Cuts and letterboxes frames for a model: the part of the work that needs none, for other threads and processes.
+
+    Args:
+        backend: the model; it is not kept.
+        imgsz: longer side, or (H, W), that frames are scaled to, in pixels; a model of a fixed size takes that.
+        slicing: look at overlapping parts of each frame too; None looks at the whole alone.
+    """
+
+    def __init__(self, backend: Backend, *, imgsz: int | tuple[int, int], slicing: Slicing | None = None):
+        hw = backend.fixed_hw or ((imgsz, imgsz) if isinstance(imgsz, int) else imgsz)
+        # auto: no more grey than the stride asks for.
+        self._letterbox = LetterBox(hw, auto=backend.fixed_hw is None, stride=max(backend.stride, 32))
+        self._slicing = slicing
+
+    def __call__(self, frame: Frame) -> PreparedFrame:
+        """The views of a frame."""
+        image_bgr = frame.image_bgr
+        H, W = image_bgr.shape[:2]
+        parts = [(0, 0, W, H)] if self._slicing is None else self._slicing.parts(H, W)
+        views = []
+        for left, top, right, bottom in parts:
+            network_bgr = self._letterbox(image=image_bgr[top:bottom, left:right])
+            network_rgb = cv2.cvtColor(network_bgr, cv2.COLOR_BGR2RGB)
+            views.append(View(network_rgb, left, top, (bottom - top, right - left)))
+        return PreparedFrame(frame, views)
+
+
 class Detector:
     """Finds boxes in frames.
 
@@ -74,6 +102,7 @@ class Detector:
         max_det: most boxes in a frame.
         class_indices: the classes to find; None finds all.
         slicing: look at overlapping parts of each frame too; None looks at the whole alone.
+        multi_label: a box may be of several classes, each with its score, as average precision wants it.
     """
 
     def __init__(
@@ -87,26 +116,12 @@ class Detector:
         max_det: int,
         class_indices: list[int] | None = None,
         slicing: Slicing | None = None,
+        multi_label: bool = False,
     ):
-        self._backend, self._batch_size, self._slicing = backend, batch_size, slicing
+        self._backend, self._batch_size, self._multi_label = backend, batch_size, multi_label
         self._conf_thres, self._iou_thres, self._max_det = conf_thres, iou_thres, max_det
         self._class_indices = class_indices
-        fixed_hw = backend.fixed_hw
-        hw = fixed_hw or ((imgsz, imgsz) if isinstance(imgsz, int) else imgsz)
-        # auto: no more grey than the stride asks for.
-        self._letterbox = LetterBox(hw, auto=fixed_hw is None, stride=max(backend.stride, 32))
-
-    def prepare(self, frame: Frame) -> PreparedFrame:
-        """Cut and letterbox a frame; the part of the work that needs no model."""
-        image_bgr = frame.image_bgr
-        H, W = image_bgr.shape[:2]
-        parts = [(0, 0, W, H)] if self._slicing is None else self._slicing.parts(H, W)
-        views = []
-        for left, top, right, bottom in parts:
-            network_bgr = self._letterbox(image=image_bgr[top:bottom, left:right])
-            network_rgb = cv2.cvtColor(network_bgr, cv2.COLOR_BGR2RGB)
-            views.append(View(network_rgb, left, top, (bottom - top, right - left)))
-        return PreparedFrame(frame, views)
+        self.prepare = Preparer(backend, imgsz=imgsz, slicing=slicing)
 
     @torch.inference_mode()
     def detect(self, batch: Sequence[PreparedFrame]) -> list[Detections]:
@@ -132,6 +147,7 @@ class Detector:
             self._conf_thres,
             self._iou_thres,
             classes=self._class_indices,
+            multi_label=self._multi_label,
             max_det=self._max_det,
             end2end=self._backend.end2end,
             max_time_img=float("inf"),  # on a busy machine it would leave out boxes

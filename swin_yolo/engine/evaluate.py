@@ -2,28 +2,24 @@
 
 import platform
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
-
-from torch.utils.data import DataLoader
-from ultralytics.cfg import get_cfg
-from ultralytics.utils import TQDM
-from ultralytics.utils.nms import non_max_suppression
+from typing import Any
 
 from swin_yolo.data.coco import CocoIndex
-from swin_yolo.data.dataset import CocoDataset
-from swin_yolo.engine.backend import Backend, open_backend
-from swin_yolo.engine.datasets import build_dataset, evaluation_loader, load_splits
-from swin_yolo.engine.detections import batch_detections
+from swin_yolo.engine.backend import Backend
+from swin_yolo.engine.datasets import load_splits
 from swin_yolo.engine.device import choose_device
 from swin_yolo.engine.model import count_gflops, count_parameters
 from swin_yolo.engine.pictures import draw_evaluation
+from swin_yolo.engine.precision import open_in
+from swin_yolo.engine.slicing import Slicing
+from swin_yolo.engine.split_detections import detect_all, detect_all_sliced
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256, write_json
-from swin_yolo.scoring.average_precision import CocoScore, Detection, load_predictions, score_detections
+from swin_yolo.scoring.average_precision import CocoScore, load_predictions, score_detections
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,8 @@ def evaluate(
     conf_thres: float = 0.001,
     iou_thres: float = 0.7,
     max_det: int = 300,
-    half: bool = False,
+    precision: str = "fp32",
+    slicing: Slicing | None = None,
     save_json: bool = True,
     plots: bool = True,
     trust: bool = False,
@@ -72,7 +69,8 @@ def evaluate(
         conf_thres: detections below this score are left out.
         iou_thres: IoU above which NMS removes the weaker of two boxes.
         max_det: most detections an image may have.
-        half: infer in fp16.
+        precision: to infer in: fp32, bf16, fp16 (on a GPU), or auto for the fastest here, by a short measurement.
+        slicing: look at overlapping parts of each image too, as `detect` does.
         save_json: write predictions.json.
         plots: draw curves and pictures.
         trust: run whatever code the checkpoint holds.
@@ -83,25 +81,30 @@ def evaluate(
     start = time.time()
     chosen = choose_device(device)
     index: CocoIndex = load_splits(data, (task,))[task]
-    backend = open_backend(weights, device=chosen, half=half, trust=trust, imgsz=imgsz)
+    backend = open_in(precision, weights, device=chosen, trust=trust, imgsz=imgsz, measure_hw=(imgsz, imgsz))
     category_id_of = match_classes(weights, backend.names, index)
-    args = get_cfg(overrides={"imgsz": imgsz})
-    stride = max(backend.stride, 32)
-    dataset = build_dataset(index, args, mode="val", batch_size=batch_size, stride=stride)
-    if backend.fixed_hw is not None:
-        dataset.batch_shapes[:] = backend.fixed_hw
-    loader = evaluation_loader(dataset, batch_size=batch_size, workers=workers)
-    detections = detect_all(
-        backend, loader, category_id_of, conf_thres=conf_thres, iou_thres=iou_thres, max_det=max_det
+    run = detect_all if slicing is None else partial(detect_all_sliced, slicing=slicing)
+    detections = run(
+        backend,
+        index,
+        category_id_of,
+        imgsz=imgsz,
+        batch_size=batch_size,
+        workers=workers,
+        conf_thres=conf_thres,
+        iou_thres=iou_thres,
+        max_det=max_det,
     )
     score = score_detections(index.to_coco(), detections)
     metrics = {
         **_metrics(score, index),
         **_cost(backend, imgsz),
         "imgsz": imgsz,
+        "precision": backend.precision,
+        "slice": None if slicing is None else {"side": slicing.side, "overlap": slicing.overlap},
         "split": task,
         "seconds": round(time.time() - start, 2),
-        "weights": {"file": str(weights), "sha256": _sha256(Path(weights))},
+        "weights": {"file": str(weights), "sha256": model_sha256(Path(weights))},
     }
     save_dir.mkdir(parents=True, exist_ok=True)
     write_json(save_dir / "metrics.json", metrics, indent=2)
@@ -155,31 +158,9 @@ def _cost(backend: Backend, imgsz: int) -> dict[str, float]:
     return {"params": count_parameters(backend.model), "gflops": round(count_gflops(backend.model, imgsz), 3)}
 
 
-def _sha256(weights: Path) -> str:
+def model_sha256(weights: Path) -> str:
     """Hash of a file; of a folder, that of its file of weights."""
     return sha256(next(weights.glob("*.bin")) if weights.is_dir() else weights)
-
-
-def detect_all(
-    backend: Backend,
-    loader: DataLoader[Any],
-    category_id_of: Mapping[int, int],
-    *,
-    conf_thres: float,
-    iou_thres: float,
-    max_det: int,
-) -> list[Detection]:
-    """COCO results entries of a model on all images of a loader over a `CocoDataset`."""
-    dataset = cast(CocoDataset, loader.dataset)
-    entries: list[Detection] = []
-    for batch in TQDM(loader, desc="scoring", total=len(loader)):
-        images = batch["img"].to(backend.device, non_blocking=True).float() / 255
-        outputs = non_max_suppression(
-            backend(images), conf_thres, iou_thres, multi_label=True, max_det=max_det, end2end=backend.end2end
-        )
-        predictions = [{"bboxes": x[:, :4], "conf": x[:, 4], "cls": x[:, 5]} for x in outputs]
-        entries += batch_detections(predictions, batch, dataset, category_id_of)
-    return entries
 
 
 def match_classes(weights: str | Path, names: dict[int, str], index: CocoIndex) -> dict[int, int]:

@@ -106,9 +106,13 @@ class AnchorDetect(Detect):
         preds = {"feats": x, "levels": [self._split(conv(feat)) for conv, feat in zip(self.m, x, strict=True)]}
         if self.training:
             return preds
-        boxes, objectness, scores = self.decode(preds["levels"]).split((4, 1, self.nc), -1)
-        y = torch.cat((xywh2xyxy(boxes) if self.xyxy else boxes, objectness * scores), -1).transpose(1, 2)
+        y = self._inference(preds)
         return y if self.export else (y, preds)
+
+    def _inference(self, preds: dict[str, list[Tensor]]) -> Tensor:
+        """From logits to boxes and scores; Detect's has this name."""
+        boxes, objectness, scores = self.decode(preds["levels"]).split((4, 1, self.nc), -1)
+        return torch.cat((xywh2xyxy(boxes) if self.xyxy else boxes, objectness * scores), -1).transpose(1, 2)
 
     def decode(self, levels: list[Tensor]) -> Tensor:
         """YOLOv5's own output.
