@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coco_sets import coco, found
+from coco_sets import coco, found, random_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
@@ -11,6 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from swin_yolo.data.coco import CocoIndex
 from swin_yolo.errors import InputError
+from swin_yolo.scoring import average_precision
 from swin_yolo.scoring.average_precision import METRIC_NAMES, load_predictions, score_detections
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco_eval_ref"
@@ -24,28 +25,6 @@ def reindexed(truth: COCO, **lists) -> COCO:
     copy.dataset = {**truth.dataset, **lists}
     copy.createIndex()
     return copy
-
-
-def random_set(seed: int, *, tied: bool = True, crowds: bool = True) -> tuple[COCO, list[dict]]:
-    """A few images with jittered, missed and invented boxes, crowds, ids with gaps, and scores of one decimal."""
-    rng = np.random.default_rng(seed)
-    images = sorted(rng.choice(1000, 4, replace=False).tolist())
-    categories = sorted(rng.choice(100, 3, replace=False).tolist())
-    rows, detections = [], []
-    for _ in range(rng.integers(1, 20)):
-        image_id, category_id = int(rng.choice(images)), int(rng.choice(categories))
-        box = np.concatenate([rng.uniform(0, 300, 2), rng.uniform(5, 200, 2)])
-        rows.append((image_id, category_id, box.tolist(), crowds and rng.random() < 0.15))
-        for _ in range(rng.integers(0, 3)):
-            detections.append(
-                found(image_id, category_id, (box + rng.uniform(-8, 8, 4)).clip(1).tolist(), rng.random())
-            )
-    for _ in range(rng.integers(0, 6)):
-        box = np.concatenate([rng.uniform(0, 300, 2), rng.uniform(5, 200, 2)]).tolist()
-        detections.append(found(int(rng.choice(images)), int(rng.choice(categories)), box, rng.random()))
-    for detection in detections:
-        detection["score"] = round(detection["score"], 1) if tied else detection["score"]
-    return coco(rows, images=images, categories=categories), detections
 
 
 def stock_evaluation(truth: COCO, detections: list[dict]) -> COCOeval:
@@ -163,6 +142,17 @@ def test_arguments_stay_as_they_were_and_nothing_is_printed(capsys):
     score_detections(truth, detections)
     assert json.dumps([truth.dataset, detections]) == before
     assert capsys.readouterr().out == ""
+
+
+def test_progress_counts_up_to_images_times_classes_times_size_ranges(monkeypatch):
+    truth, seen = coco([(1, 1, (0, 0, 9, 9)), (2, 1, (0, 0, 9, 9))], images=(1, 2)), []
+    whole = score_detections(truth, [GOOD])
+    assert score_detections(truth, [GOOD], progress=lambda *counts: seen.append(counts)).metrics == whole.metrics
+    assert seen == []  # a small set
+    monkeypatch.setattr(average_precision, "SHOWN_EVERY", 3)
+    score_detections(truth, [GOOD], progress=lambda *counts: seen.append(counts))
+    total = len(truth.imgs) * len(truth.cats) * 4
+    assert seen == [(done, total) for done in range(3, total + 1, 3)]
 
 
 def test_two_categories_of_one_name_keep_a_row_each():

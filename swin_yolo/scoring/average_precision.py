@@ -3,12 +3,11 @@
 `K` categories in ascending order of category_id, which is the order of every per-class array here.
 """
 
-import contextlib
-import io
+import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,20 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from swin_yolo.errors import InputError
+from swin_yolo.scoring.accumulation import valid_mean
+from swin_yolo.scoring.coco_objects import (
+    Detection,
+    class_names,
+    coco_object,
+    of_known_images,
+    quiet,
+    result_annotations,
+    truth_annotations,
+)
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 DETECTION_KEYS = ("image_id", "category_id", "bbox", "score")
-
-Detection = dict[str, Any]  # image_id, category_id, bbox (left, top, width, height in pixels), score
+SHOWN_EVERY = 20_000  # steps of COCOeval, about a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,26 +58,36 @@ class CocoScore:
 
 
 def score_detections(
-    ground_truth: COCO, detections: Iterable[Detection], *, image_ids: Sequence[int] | None = None
+    ground_truth: COCO,
+    detections: Iterable[Detection],
+    *,
+    image_ids: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> CocoScore:
     """COCOeval's bbox numbers of `detections`.
 
-    Neither argument is changed. Annotations are renumbered from 1 in a copy, since COCOeval takes a match with an
-    annotation of id 0 for no match, and such files are common (Roboflow's exports count from 0).
+    Neither argument is changed. Annotations are renumbered from 1 in a copy; `coco_objects` says why.
 
     Args:
         ground_truth: as pycocotools loads it. A missing `iscrowd` is 0, a missing `area` is width x height.
         detections: COCO results entries; may be empty.
         image_ids: the images to score; None scores all.
+        progress: called now and then with how much is matched and of how much, counted in images times classes times
+            size ranges; on a small set not at all.
 
     Raises:
         InputError: a detection is of an image that `ground_truth` does not have.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints at every step and has no switch for it
-        evaluation = COCOeval(_numbered_truth(ground_truth), _as_coco_results(ground_truth, detections), "bbox")
+    results = result_annotations(of_known_images(ground_truth, detections))
+    with quiet():
+        truth = coco_object(ground_truth, truth_annotations(ground_truth))
+        evaluation = COCOeval(truth, coco_object(ground_truth, results), "bbox")
         if image_ids is not None:
             evaluation.params.imgIds = sorted(image_ids)
+        if progress is not None:
+            evaluation.evaluateImg = _counted(evaluation, progress)
         evaluation.evaluate()
+        evaluation.__dict__.pop("evaluateImg", None)  # a cycle, which would keep all of it in memory for a while
         evaluation.accumulate()
         evaluation.summarize()
     precision = evaluation.eval["precision"]  # T R K A M: IoU, recall, category, area, detections per image
@@ -81,6 +99,18 @@ def score_detections(
         precision=precision[0, :, :, 0, -1].T.copy(),  # K 101
         scores=scores[0, :, :, 0, -1].T.copy(),
     )
+
+
+def _counted(evaluation: COCOeval, progress: Callable[[int, int], None]) -> Callable[..., Any]:
+    """COCOeval's step for one image, class and size range, which says now and then how many are done."""
+    step, params, number = evaluation.evaluateImg, evaluation.params, itertools.count(1)
+
+    def counted(*args: Any) -> Any:
+        if (done := next(number)) % SHOWN_EVERY == 0:
+            progress(done, len(params.imgIds) * len(params.catIds) * len(params.areaRng))
+        return step(*args)
+
+    return counted
 
 
 def load_predictions(path: Path, ground_truth: COCO) -> list[Detection]:
@@ -129,59 +159,22 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _numbered_truth(ground_truth: COCO) -> COCO:
-    annotations = []
-    for number, annotation in enumerate(ground_truth.dataset.get("annotations", []), start=1):
-        _, _, width, height = annotation["bbox"]
-        copy = {key: annotation[key] for key in ("image_id", "category_id", "bbox")}
-        area, iscrowd = annotation.get("area", width * height), annotation.get("iscrowd", 0)
-        annotations.append({**copy, "id": number, "area": area, "iscrowd": iscrowd})
-    return _coco(ground_truth, annotations)
-
-
-def _as_coco_results(ground_truth: COCO, detections: Iterable[Detection]) -> COCO:
-    """What `COCO.loadRes` makes of detections, without its polygon for each box and its crash on an empty list."""
-    results = []
-    for number, detection in enumerate(detections, start=1):
-        if detection["image_id"] not in ground_truth.imgs:
-            raise InputError(
-                f"detection {number - 1} has image_id {detection['image_id']}, which the annotations do not have"
-            )
-        width, height = detection["bbox"][2:]
-        results.append({**detection, "id": number, "area": width * height, "iscrowd": 0})
-    return _coco(ground_truth, results)
-
-
-def _coco(ground_truth: COCO, annotations: list[dict[str, Any]]) -> COCO:
-    coco = COCO()
-    kept = {key: ground_truth.dataset.get(key, []) for key in ("images", "categories")}
-    coco.dataset = {**kept, "annotations": annotations}
-    coco.createIndex()
-    return coco
-
-
 def _per_class(evaluation: COCOeval) -> dict[str, dict[str, float]]:
     scored, truth = set(evaluation.params.imgIds), evaluation.cocoGt
     boxes = Counter(a["category_id"] for a in truth.anns.values() if a["image_id"] in scored and not a["iscrowd"])
     precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]  # T R K A M, T K A M
     table: dict[str, dict[str, float]] = {}
-    for k, category_id in enumerate(evaluation.params.catIds):
-        name = str(truth.cats[category_id].get("name", category_id))
-        name = f"{name} ({category_id})" if name in table else name  # two categories of one name stay two rows
-        averages = {f"AP{size}": _mean(precision[:, :, k, area, -1]) for area, size in enumerate(("", "s", "m", "l"))}
+    for k, (category_id, name) in enumerate(class_names(truth).items()):
+        averages = {
+            f"AP{size}": valid_mean(precision[:, :, k, area, -1]) for area, size in enumerate(("", "s", "m", "l"))
+        }
         table[name] = {
             "AP": averages["AP"],
-            "AP50": _mean(precision[0, :, k, 0, -1]),
+            "AP50": valid_mean(precision[0, :, k, 0, -1]),
             "APs": averages["APs"],
             "APm": averages["APm"],
             "APl": averages["APl"],
-            "AR100": _mean(recall[:, k, 0, -1]),
+            "AR100": valid_mean(recall[:, k, 0, -1]),
             "boxes": boxes[category_id],
         }
     return table
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean over the settings that have ground truth, as COCOeval's summary takes it; -1 if none has."""
-    valid = values[values > -1]
-    return float(valid.mean()) if valid.size else -1.0
