@@ -1,0 +1,55 @@
+"""`swin-yolo benchmark`."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from .parsing import command_parser, positive
+
+HELP = """Measure speed and memory beside what one would use instead, in turns: ours, theirs, ours, theirs.
+
+    python tools/benchmark.py
+    python tools/benchmark.py --sections video --weights best.pt --source video.mp4 --rounds 5
+
+Needs `pip install swin-yolo[bench]`. Writes benchmark.json and benchmark.md.
+"""
+
+SECTIONS = ("video", "long-video")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; 0 when done."""
+    args = parser().parse_args(argv)
+    from swin_yolo.benchmark import benchmark
+    from swin_yolo.benchmark.run import Settings
+    from swin_yolo.engine.run_folder import new_run_folder
+    from swin_yolo.errors import InputError
+
+    for flag, files in (("--weights", args.weights), ("--source", [args.source] if args.source else [])):
+        if missing := [str(file) for file in files if not file.is_file()]:
+            raise InputError(f"{flag} {missing[0]}: no such file")
+    save_dir = new_run_folder(args.project, args.name, exist_ok=args.exist_ok)
+    settings = Settings(tuple(args.weights), args.source, args.imgsz, args.device, args.rounds, args.frames)
+    command = shlex.join(["python", "tools/benchmark.py", *argv])
+    for table in benchmark(args.sections, settings, save_dir=save_dir, command=command):
+        print(f"\n{table.as_markdown()}", flush=True)
+    print(f"\nWritten to {save_dir}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    parser = command_parser("benchmark", HELP)
+    add = parser.add_argument
+    add("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help=f"default: {' '.join(SECTIONS)}")
+    add("--weights", nargs="+", type=Path, default=[], help="checkpoints for video (default: a fresh yolov5s)")
+    add("--source", type=Path, help="video for video (default: a drawn one)")
+    add("--imgsz", "--img", "--img-size", type=positive, default=640, help="longer side, pixels (default %(default)s)")
+    add("--device", default="cpu", help="cpu or 0 (default %(default)s)")
+    add("--rounds", type=positive, default=3, help="how often each is timed (default %(default)s)")
+    add("--frames", type=positive, default=20000, help="length of the video of long-video (default %(default)s)")
+    add("--project", type=Path, default=Path("runs/benchmark"), help="folder of runs (default %(default)s)")
+    add("--name", default="exp", help="folder of this run in it; exp-2 ... if taken (default %(default)s)")
+    add("--exist-ok", action="store_true", help="write into the folder even if it is taken")
+    return parser
