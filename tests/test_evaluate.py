@@ -1,4 +1,5 @@
 import json
+import re
 from copy import deepcopy
 
 import pytest
@@ -110,6 +111,15 @@ def test_scoring_the_predictions_file_gives_the_same_numbers_exactly(run, tmp_pa
         assert metrics[key] == run.metrics[key], key
     assert metrics["predictions"] == {"file": str(file), "sha256": sha256(file)}
     assert "params" not in metrics and "weights" not in metrics
+
+
+def test_a_large_set_shows_how_far_scoring_is(run, tmp_path, monkeypatch, capsys):
+    files = run.folder / "predictions.json", run.data.parent / "val.json"
+    evaluate_predictions(*files, save_dir=tmp_path)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("swin_yolo.scoring.average_precision.SHOWN_EVERY", 48)  # 6 images, 2 classes, 4 size ranges
+    evaluate_predictions(*files, save_dir=tmp_path)
+    assert re.search(r"matching: 100% .* 48/48", capsys.readouterr().out)
 
 
 def test_predictions_are_scored_without_the_images(run, tmp_path):

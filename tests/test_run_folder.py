@@ -1,9 +1,12 @@
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from swin_yolo.engine.run_folder import latest_checkpoint, new_run_folder
+from swin_yolo.engine.run_folder import latest_checkpoint, locked, new_run_folder
 from swin_yolo.errors import InputError
 
 
@@ -56,3 +59,64 @@ def test_the_newest_last_pt_is_found(tmp_path):
 def test_a_project_without_a_run_says_what_to_name(tmp_path):
     with pytest.raises(InputError, match=r"--resume: no run in .* has weights/last.pt; name one"):
         latest_checkpoint(tmp_path)
+
+
+# Locks
+
+
+ASK = """
+import pathlib, sys
+from swin_yolo.engine.run_folder import locked
+with locked(pathlib.Path(sys.argv[1])):
+    pass
+"""
+
+
+def test_a_folder_is_made_and_kept_from_others_until_it_is_let_go(tmp_path):
+    folder = tmp_path / "runs" / "exp"
+    with locked(folder):
+        other = subprocess.run([sys.executable, "-c", ASK, str(folder)], capture_output=True, text=True, check=False)
+        assert other.returncode == 1 and f"{folder}: another process is writing into this folder" in other.stderr
+        with pytest.raises(InputError, match=r"wait until it has ended, or choose another --name"), locked(folder):
+            pass
+    with locked(folder):
+        pass
+    assert list(folder.iterdir()) == []
+
+
+def test_one_who_waits_gets_the_folder_when_it_is_let_go(tmp_path):
+    inside = locked(tmp_path)
+    inside.__enter__()
+    timer = threading.Timer(0.3, inside.__exit__, (None, None, None))
+    timer.start()
+    with locked(tmp_path, wait=60):
+        pass
+    timer.join()
+
+
+def test_a_child_does_not_keep_the_folder_of_a_parent_that_has_ended(tmp_path):
+    with locked(tmp_path):
+        began, to_end = os.pipe(), os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(to_end[1])
+            os.write(began[1], b"x")
+            os.read(to_end[0], 1)  # until the parent lets it end
+            os._exit(0)
+        os.read(began[0], 1)
+    try:
+        with locked(tmp_path):
+            pass
+    finally:
+        for end in (*began, *to_end):
+            os.close(end)
+        os.waitpid(child, 0)
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with locked(tmp_path), locked(tmp_path):
+        pass

@@ -10,7 +10,9 @@ from swin_yolo import cli
 from swin_yolo.paths import shipped_dir
 
 ROOT = Path(__file__).resolve().parents[1]
-PARSERS = {name: getattr(cli, name).parser for name in ("train", "val", "detect", "export", "convert")}
+WITH_PARSERS = ("train", "val", "detect", "export", "compare", "visualize", "benchmark", "convert")
+COMMANDS = ("train", "val", "detect", "export", "compare", "visualize", "convert")
+PARSERS = {name: getattr(cli, name).parser for name in COMMANDS}
 DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted(ROOT.glob("docs/*.md"))]
 
 
@@ -36,11 +38,12 @@ def check_command(argv: list[str]) -> None:
         return
     args = vars(PARSERS[argv[0]]().parse_args(argv[1:]))
     for flag, kind in (("cfg", "models"), ("data", "data")):
-        name = args.get(flag)
-        if name and name.endswith(".yaml"):
-            file = re.sub(r"yolov5[nsmlx]", "yolov5", Path(name).name)
-            assert (shipped_dir(kind) / file).is_file() or file == "yolov5.yaml", name
-            assert Path(name).name == name or (ROOT / name).is_file(), name
+        given = args.get(flag)
+        for name in given if isinstance(given, list) else [given]:
+            if name and name.endswith(".yaml"):
+                file = re.sub(r"yolov5[nsmlx]", "yolov5", Path(name).name)
+                assert (shipped_dir(kind) / file).is_file() or file == "yolov5.yaml", name
+                assert Path(name).name == name or (ROOT / name).is_file(), name
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,10 @@ def test_results_csv_has_a_row_per_epoch_and_coco_s_columns(run):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     train_losses, val_losses = ([f"{part}/{loss}_loss" for loss in ("box", "cls", "dfl")] for part in ("train", "val"))
     lr = ["lr/pg0", "lr/pg1", "lr/pg2"]
-    assert list(rows[0]) == ["epoch", "time", *train_losses, *METRIC_NAMES, *val_losses, *lr]
+    assert list(rows[0]) == ["epoch", "time", *train_losses, *METRIC_NAMES, *val_losses, *lr, "images", "steps"]
     assert all(float(row[loss]) > 0 for row in rows for loss in train_losses)
+    # 12 images in three batches, two of which make a step.
+    assert [(row["images"], row["steps"]) for row in rows] == [("12", "2")] * 2
 
 
 def test_metrics_json_has_the_score_of_best_pt_and_what_it_is_of(run):
@@ -208,6 +210,7 @@ def test_every_argument_reaches_the_trainer(prepared, data, tmp_path):
         "cos_lr": False,
         "patience": 3,
         "layer_decay": 0.5,
+        "started_from": {"file": str(weights), "sha256": sha256(weights)},
         "pretrained_rows": [6, 8],
         "freeze": ["0", "2", "4", "13", "17", "20", "23"],
         "cache": "ram",
@@ -217,6 +220,23 @@ def test_every_argument_reaches_the_trainer(prepared, data, tmp_path):
     }
     assert {key: getattr(trainer.args, key) for key in expected} == expected
     assert isinstance(trainer.model.model[-1], AnchorDetect)
+
+
+def test_a_seed_gives_two_models_the_same_batches_and_another_others(plain, data, tmp_path, monkeypatch):
+    preprocess_batch, seen = CocoTrainer.preprocess_batch, []
+
+    def record(self, batch):
+        seen.append((batch["im_file"], batch["img"].clone(), batch["bboxes"].clone()))
+        return preprocess_batch(self, batch)
+
+    monkeypatch.setattr(CocoTrainer, "preprocess_batch", record)
+    for cfg, seed in (("yolov5n.yaml", 3), (CFG, 3), (CFG, 4)):
+        train(cfg, data, save_dir=tmp_path / f"{cfg}{seed}", **(ARGUMENTS | {"seed": seed}))
+    runs = [seen[i : i + 2 * BATCHES] for i in range(0, len(seen), 2 * BATCHES)]
+    assert len(runs) == 3
+    for one, other in zip(runs[0], runs[1], strict=True):
+        assert one[0] == other[0] and torch.equal(one[1], other[1]) and torch.equal(one[2], other[2])
+    assert [files for files, *_ in runs[1]] != [files for files, *_ in runs[2]]
 
 
 def test_a_seed_gives_the_same_weights_and_another_others(prepared, data, tmp_path):
@@ -342,6 +362,19 @@ def test_a_run_stopped_in_its_first_epoch_leaves_a_checkpoint_to_use_and_to_go_o
     resume(last, device="cpu", workers=0)
     assert [row.split(",")[0] for row in (folder / "results.csv").read_text().splitlines()] == ["epoch", "1"]
     assert (folder / "weights" / "best.pt").exists()
+
+
+def test_a_run_that_an_older_version_began_keeps_its_columns(stop_at, data, tmp_path):
+    folder = tmp_path / "run"
+    stop_at(BATCHES + 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(CFG, data, save_dir=folder, **ARGUMENTS)
+    old = ["".join(f"{','.join(row.split(',')[:-2])}\n") for row in (folder / "results.csv").read_text().splitlines()]
+    (folder / "results.csv").write_text("".join(old))
+    stop_at(None)
+    resume(folder / "weights" / "last.pt", device="cpu", workers=0)
+    rows = rows_of(folder)
+    assert len(rows) == 2 and "images" not in rows[1] and list(rows[0])[-1] == "lr/pg2"
 
 
 def test_a_run_stopped_before_its_first_step_says_nothing_of_a_checkpoint(data, tmp_path, monkeypatch, caplog):

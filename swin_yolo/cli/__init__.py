@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from swin_yolo.errors import InputError
 
-from . import convert, detect, export, train, val, yolo
+from . import benchmark, compare, convert, detect, export, train, val, visualize, yolo
 
 HELP = """Swin Transformer layers in YOLO, on COCO-format data.
 
@@ -13,6 +13,9 @@ HELP = """Swin Transformer layers in YOLO, on COCO-format data.
     swin-yolo val --weights runs/train/exp/weights/best.pt --data demo.yaml
     swin-yolo detect --weights runs/train/exp/weights/best.pt --source video.mp4
     swin-yolo export --weights runs/train/exp/weights/best.pt --include onnx openvino
+    swin-yolo compare --cfg yolov5n.yaml yolov5n-swin.yaml --data demo.yaml --epochs 40
+    swin-yolo visualize --weights runs/train/exp/weights/best.pt --source image.jpg
+    swin-yolo benchmark --sections video
     swin-yolo convert best.pt best.safetensors
     swin-yolo yolo predict model=best.pt source=image.jpg     (the ultralytics command line, with our layers)
 
@@ -24,6 +27,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "val": val.run,
     "detect": detect.run,
     "export": export.run,
+    "compare": compare.run,
+    "visualize": visualize.run,
+    "benchmark": benchmark.run,
     "convert": convert.run,
     "yolo": yolo.run,
 }

@@ -1,12 +1,17 @@
 """Scoring a model on a split of a dataset: one public function, from weights to metrics.json."""
 
 import platform
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from ultralytics.utils import TQDM
 
 from swin_yolo.data.coco import CocoIndex
 from swin_yolo.engine.backend import Backend
@@ -95,7 +100,8 @@ def evaluate(
         iou_thres=iou_thres,
         max_det=max_det,
     )
-    score = score_detections(index.to_coco(), detections)
+    with _bar("matching") as progress:
+        score = score_detections(index.to_coco(), detections, progress=progress)
     metrics = {
         **_metrics(score, index),
         **_cost(backend, imgsz),
@@ -129,7 +135,8 @@ def evaluate_predictions(predictions: str | Path, annotations: str | Path, *, sa
     predictions, annotations = Path(predictions), Path(annotations)
     index = CocoIndex.from_json(annotations, annotations.parent)
     truth = index.to_coco()
-    score = score_detections(truth, load_predictions(predictions, truth))
+    with _bar("matching") as progress:
+        score = score_detections(truth, load_predictions(predictions, truth), progress=progress)
     metrics = {
         **_metrics(score, index),
         "seconds": round(time.time() - start, 2),
@@ -138,6 +145,24 @@ def evaluate_predictions(predictions: str | Path, annotations: str | Path, *, sa
     save_dir.mkdir(parents=True, exist_ok=True)
     write_json(save_dir / "metrics.json", metrics, indent=2)
     return Evaluation(score, metrics, save_dir, [])
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function that shows how many of something are done, in a bar that is not there before it is called."""
+    bars: list[Any] = []
+    stream = sys.stdout  # scoring keeps from printing meanwhile
+
+    def show(done: int, total: int) -> None:
+        if not bars:
+            bars.append(TQDM(desc=what, total=total, file=stream))
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield show
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 def _metrics(score: CocoScore, index: CocoIndex) -> dict[str, Any]:

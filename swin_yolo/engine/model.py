@@ -43,16 +43,9 @@ def build_model(
     Raises:
         InputError: if there is no such YAML, or a row of it is wrong; names file and row.
     """
-    try:
-        yaml_dict = yaml_model_load(cfg)
-    except FileNotFoundError as e:
-        raise InputError(
-            f"--cfg {cfg}: no such model YAML; ours are listed in the README, others are ultralytics'"
-        ) from e
-    except (AssertionError, OSError, ValueError) as e:  # another suffix, not readable, or not a mapping
-        raise InputError(f"--cfg {cfg}: expected a model YAML: {one_line(e)}") from e
-    if not all(isinstance(yaml_dict.get(part), list) for part in ("backbone", "head")):
-        raise InputError(f"--cfg {cfg}: expected a model YAML with rows in 'backbone' and 'head'")
+    yaml_dict = read_model_yaml(cfg)
+    if nc is not None:
+        yaml_dict["nc"] = nc
     if head == "anchor":
         yaml_dict = with_anchor_head(yaml_dict)
     try:
@@ -63,6 +56,28 @@ def build_model(
         raise InputError(f"--cfg {cfg}: a row is wrong, ultralytics gives {type(e).__name__}: {one_line(e)}") from e
     _check_detects(f"--cfg {cfg}", model)
     return model
+
+
+def read_model_yaml(cfg: str | Path) -> dict[str, Any]:
+    """What a model YAML holds, with the scale that its name asks for as "scale", "" for none.
+
+    Args:
+        cfg: a file, or a name such as yolov5s-swin.yaml.
+
+    Raises:
+        InputError: if there is no such YAML, or it is none of a model.
+    """
+    try:
+        yaml_dict = yaml_model_load(cfg)
+    except FileNotFoundError as e:
+        raise InputError(
+            f"--cfg {cfg}: no such model YAML; ours are listed in the README, others are ultralytics'"
+        ) from e
+    except (AssertionError, OSError, ValueError) as e:  # another suffix, not readable, or not a mapping
+        raise InputError(f"--cfg {cfg}: expected a model YAML: {one_line(e)}") from e
+    if not all(isinstance(yaml_dict.get(part), list) for part in ("backbone", "head")):
+        raise InputError(f"--cfg {cfg}: expected a model YAML with rows in 'backbone' and 'head'")
+    return yaml_dict
 
 
 def load_model(weights: str | Path, *, flag: str = "--weights", trust: bool = False) -> DetectionModel:

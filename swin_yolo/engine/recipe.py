@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from ultralytics.cfg import check_cfg
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 from swin_yolo.errors import InputError, one_line
 
@@ -21,8 +22,9 @@ OWN_KEYS = {
     "anchor_t": 4.0,
 }
 
-# What a run's arguments hold besides ultralytics' own: those of the recipe, and what the run's weights decided.
-OWN_ARGUMENTS: dict[str, Any] = {**OWN_KEYS, "pretrained_rows": []}
+# What a run's arguments hold besides ultralytics' own: those of the recipe, and which weights it started from (file and
+# sha256), with what they decided.
+OWN_ARGUMENTS: dict[str, Any] = {**OWN_KEYS, "started_from": None, "pretrained_rows": []}
 
 OPTIMIZERS = ("AdamW", "SGD")
 
@@ -66,6 +68,16 @@ def load_recipe(hyp: str | Path | None = None) -> dict[str, Any]:
     except (TypeError, ValueError) as e:
         raise InputError(f"--hyp {hyp}: {one_line(e)}") from e
     return {**recipe, **own}
+
+
+def full_recipe(hyp: str | Path | None = None) -> dict[str, Any]:
+    """`load_recipe` with every key that a recipe may set, at its default where the recipe does not say.
+
+    Raises:
+        InputError: see `load_recipe`.
+    """
+    defaults = {**DEFAULT_CFG_DICT, **OWN_KEYS}
+    return {**{key: defaults[key] for key in KEYS}, **load_recipe(hyp)}
 
 
 def _expected(key: str, value: Any) -> str | None:

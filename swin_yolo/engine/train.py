@@ -17,8 +17,10 @@ from swin_yolo.engine.model import build_model, check_imgsz
 from swin_yolo.engine.optimizer import SWIN_ROWS
 from swin_yolo.engine.pictures import draw_curves, draw_labels
 from swin_yolo.engine.recipe import load_recipe
+from swin_yolo.engine.run_folder import locked
 from swin_yolo.engine.trainer import CocoTrainer
 from swin_yolo.errors import InputError
+from swin_yolo.files import sha256
 from swin_yolo.weights import Checkpoint, LoadReport, Refused, format_report, load_weights, read_checkpoint
 
 
@@ -70,8 +72,8 @@ def train(
         seed: of weights, data order and augmentation.
 
     Raises:
-        InputError: if an argument, the model YAML or the dataset cannot be used; nothing is left behind then, unless
-            epochs were trained before it showed.
+        InputError: if an argument, the model YAML or the dataset cannot be used, or another process trains into
+            `save_dir`; nothing is left behind then, unless epochs were trained before it showed.
         KeyboardInterrupt: as it came; last.pt is usable.
     """
     recipe = load_recipe(hyp)
@@ -106,20 +108,22 @@ def train(
         "workers": workers,
         "patience": patience,
         "freeze": frozen or None,
+        "started_from": None if weights is None else {"file": str(weights), "sha256": sha256(Path(weights))},
         "pretrained_rows": pretrained,
         "cache": cache or False,
         "seed": seed,
         "pretrained": False,
     }
     existed = save_dir.exists()
-    try:
-        trainer = CocoTrainer(overrides=overrides, data=splits)
-        trainer.model = model
-        return _run(trainer, device=device, workers=workers)
-    except InputError:
-        if not existed and not (save_dir / "weights" / "last.pt").exists():
-            shutil.rmtree(save_dir, ignore_errors=True)
-        raise
+    with locked(save_dir):
+        try:
+            trainer = CocoTrainer(overrides=overrides, data=splits)
+            trainer.model = model
+            return _run(trainer, device=device, workers=workers)
+        except InputError:
+            if not existed and not (save_dir / "weights" / "last.pt").exists():
+                shutil.rmtree(save_dir, ignore_errors=True)
+            raise
 
 
 def resume(last: str | Path, *, data: str | Path | None = None, device: str = "", workers: int = 2) -> Evaluation:
@@ -132,7 +136,8 @@ def resume(last: str | Path, *, data: str | Path | None = None, device: str = ""
         workers: see `train`.
 
     Raises:
-        InputError: if the checkpoint cannot be used, its run has ended, or the dataset has other classes.
+        InputError: if the checkpoint cannot be used, its run has ended or goes on in another process, or the dataset
+            has other classes.
     """
     choose_device(device)
     file = Path(last).resolve()
@@ -140,15 +145,17 @@ def resume(last: str | Path, *, data: str | Path | None = None, device: str = ""
     splits = load_splits(data or checkpoint.train_args["data"])
     if splits["names"] != checkpoint.names:
         raise InputError(f"--resume {last}: its classes are {checkpoint.names}, those of the dataset {splits['names']}")
+    folder = file.parent.parent
     overrides = {
         "model": str(file),
         "resume": str(file),
         "data": None if data is None else _absolute(data),
-        "save_dir": str(file.parent.parent),
+        "save_dir": str(folder),
         "device": device,
         "workers": workers,
     }
-    return _run(CocoTrainer(overrides=overrides, data=splits), device=device, workers=workers)
+    with locked(folder):
+        return _run(CocoTrainer(overrides=overrides, data=splits), device=device, workers=workers)
 
 
 def read_last(file: Path) -> Checkpoint:
@@ -197,12 +204,14 @@ def _run(trainer: CocoTrainer, *, device: str, workers: int) -> Evaluation:
     return replace(evaluation, pictures=[*evaluation.pictures, *drawn])
 
 
-def load_weights_into(model: DetectionModel, weights: str | Path, *, trust: bool) -> LoadReport:
+def load_weights_into(
+    model: DetectionModel, weights: str | Path, *, trust: bool, flag: str = "--weights"
+) -> LoadReport:
     """`load_weights`, with the flag in its messages."""
     try:
         return load_weights(model, weights, trust=trust)
     except InputError as e:
-        raise InputError(f"--weights {e}") from e
+        raise InputError(f"{flag} {e}") from e
 
 
 def pretrained_rows(model: DetectionModel, report: LoadReport) -> list[int]:

@@ -34,6 +34,7 @@ _RESUMED = KEYS | {
     "imgsz",
     "patience",
     "freeze",
+    "started_from",
     "pretrained_rows",
     "cache",
     "seed",
@@ -68,6 +69,7 @@ class CocoTrainer(DetectionTrainer):
         self._loaded = data
         workers = (overrides or {}).get("workers", DEFAULT_CFG_DICT["workers"])
         super().__init__({**(cfg or DEFAULT_CFG_DICT), **OWN_ARGUMENTS}, overrides, _callbacks)
+        self._seen = {"images": 0, "steps": 0}  # of this epoch, for results.csv
         self._saved = bool(self.resume)  # whether last.pt is of this run, and not of one that this one writes over
         if self.device.type == "cpu":
             # ultralytics leaves one core idle and loads images in the main process there.
@@ -143,6 +145,7 @@ class CocoTrainer(DetectionTrainer):
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Images in 0..1 on the device, in the model's memory layout."""
         batch = super().preprocess_batch(batch)
+        self._seen["images"] += len(batch["img"]) * max(self.world_size, 1)
         if self.device.type == "cpu" and self.args.channels_last is not False:
             batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
         return batch
@@ -175,6 +178,14 @@ class CocoTrainer(DetectionTrainer):
         self.optimizer.zero_grad()
         if self.ema:
             self.ema.update(self.model)
+        self._seen["steps"] += 1
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """Write a row of results.csv, with the images seen and the optimiser steps made in its epoch."""
+        # A run that an older version began has no such columns.
+        counted = not self.csv.exists() or "images" in self.csv.read_text(encoding="utf-8").partition("\n")[0]
+        super().save_metrics({**metrics, **(self._seen if counted else {})})
+        self._seen = dict.fromkeys(self._seen, 0)
 
     def save_model(self) -> bool:
         """Write last.pt, and best.pt if this is the best epoch, each whole or not at all."""
