@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny import tiny_set
@@ -5,7 +7,8 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils.ops import xywh2xyxy
 
 from swin_yolo.engine.datasets import build_dataset, evaluation_loader, load_splits
-from swin_yolo.engine.detections import batch_detections, to_detections
+from swin_yolo.engine.detections import batch_detections, suppressed, to_detections
+from swin_yolo.engine.validator import CocoValidator
 from swin_yolo.scoring.average_precision import score_detections
 
 CATEGORY_ID_OF = {0: 3, 1: 7}
@@ -57,3 +60,23 @@ def test_boxes_of_the_network_s_input_come_back_to_the_original_pixels(tmp_path_
         same = [a for a in truth.imgToAnns[entry["image_id"]] if a["category_id"] == entry["category_id"]]
         assert any(entry["bbox"] == pytest.approx(a["bbox"], abs=0.6) for a in same)
     assert score_detections(truth, entries).metrics["AP50"] == 1
+
+
+def test_a_slow_machine_loses_no_boxes(monkeypatch):
+    """ultralytics' NMS leaves images without boxes once its clock says that it took too long."""
+    clock = iter(range(0, 10**9, 1000))
+    monkeypatch.setattr("ultralytics.utils.nms.time.time", lambda: next(clock))
+    boxes = torch.tensor([[20.0, 20.0, 10.0, 10.0, 0.9], [60.0, 60.0, 10.0, 10.0, 0.8]]).T  # 5 N: of one class
+    found = suppressed(boxes.expand(3, 5, 2), conf_thres=0.1, iou_thres=0.5, max_det=300, end2end=False)
+    assert [len(image["conf"]) for image in found] == [2, 2, 2]
+
+
+def test_validation_in_training_takes_as_long_as_it_takes(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "swin_yolo.engine.detections.non_max_suppression", lambda *_, **given: asked.append(given) or []
+    )
+    validator = CocoValidator.__new__(CocoValidator)
+    validator.args, validator.end2end = SimpleNamespace(conf=0.001, iou=0.7, max_det=300), False
+    assert validator.postprocess(torch.zeros(1, 5, 2)) == []
+    assert asked[0]["max_time_img"] == float("inf") and asked[0]["multi_label"]

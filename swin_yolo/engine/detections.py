@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from ultralytics.utils import ops
+from ultralytics.utils.nms import non_max_suppression
 
 from swin_yolo.data.dataset import CocoDataset
 from swin_yolo.scoring.average_precision import Detection
@@ -45,6 +46,36 @@ def to_detections(
     ]
 
 
+def suppressed(
+    output: Tensor, *, conf_thres: float, iou_thres: float, max_det: int, end2end: bool
+) -> list[dict[str, Tensor]]:
+    """What NMS leaves of a model's output, of each image, for average precision: a box may be of several classes.
+
+    However long it takes: ultralytics' stops after some seconds and gives the images that are left no boxes, which on a
+    busy machine would be scored as missed.
+
+    Args:
+        output: of a model on a batch, as ultralytics' non_max_suppression takes it.
+        conf_thres: boxes below this score are left out.
+        iou_thres: IoU above which the weaker of two boxes is removed.
+        max_det: most boxes of an image.
+        end2end: whether the output is final boxes.
+
+    Returns:
+        For each image `bboxes` (N, 4) xyxy in pixels of the network's input, `conf` (N,) and `cls` (N,).
+    """
+    found = non_max_suppression(
+        output,
+        conf_thres,
+        iou_thres,
+        multi_label=True,
+        max_det=max_det,
+        max_time_img=float("inf"),
+        end2end=end2end,
+    )
+    return [{"bboxes": boxes[:, :4], "conf": boxes[:, 4], "cls": boxes[:, 5]} for boxes in found]
+
+
 def batch_detections(
     predictions: list[dict[str, Tensor]],
     batch: dict[str, Any],
@@ -54,7 +85,7 @@ def batch_detections(
     """What ultralytics' NMS gave for a batch of its loader, as COCO results entries.
 
     Args:
-        predictions: for each image `bboxes` (N, 4) xyxy in pixels of the network's input, `conf` (N,), `cls` (N,).
+        predictions: see `suppressed`.
         batch: a batch of `dataset`, with the letterboxing of each image.
         dataset: where the batch comes from.
         category_id_of: category_id of a class index of the model.

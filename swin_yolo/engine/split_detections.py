@@ -8,14 +8,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from ultralytics.cfg import get_cfg
 from ultralytics.utils import TQDM
-from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.patches import imread
 
 from swin_yolo.data.coco import CocoIndex
 from swin_yolo.data.image_files import undecodable
 from swin_yolo.engine.backend import Backend
 from swin_yolo.engine.datasets import build_dataset, evaluation_loader
-from swin_yolo.engine.detections import batch_detections, to_detections
+from swin_yolo.engine.detections import batch_detections, suppressed, to_detections
 from swin_yolo.engine.detector import Detector, PreparedFrame, Preparer
 from swin_yolo.engine.slicing import Slicing
 from swin_yolo.scoring.average_precision import Detection
@@ -56,10 +55,9 @@ def detect_all(
     entries: list[Detection] = []
     for batch in TQDM(loader, desc="scoring", total=len(loader)):
         images = batch["img"].to(backend.device, non_blocking=True).float() / 255
-        outputs = non_max_suppression(
-            backend(images), conf_thres, iou_thres, multi_label=True, max_det=max_det, end2end=backend.end2end
+        predictions = suppressed(
+            backend(images), conf_thres=conf_thres, iou_thres=iou_thres, max_det=max_det, end2end=backend.end2end
         )
-        predictions = [{"bboxes": x[:, :4], "conf": x[:, 4], "cls": x[:, 5]} for x in outputs]
         entries += batch_detections(predictions, batch, dataset, category_id_of)
     return entries
 

@@ -7,7 +7,7 @@ from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.metrics import DetMetrics
 
-from swin_yolo.engine.detections import batch_detections
+from swin_yolo.engine.detections import batch_detections, suppressed
 from swin_yolo.scoring.average_precision import METRIC_NAMES, Detection, score_detections
 
 TABLE = ("AP", "AP50", "APs", "APm", "APl")  # printed for every epoch
@@ -34,6 +34,16 @@ class CocoValidator(DetectionValidator):
     def get_desc(self) -> str:
         """Head of the table."""
         return ("%22s" + "%11s" * (1 + len(TABLE))) % ("", "images", *TABLE)
+
+    def postprocess(self, preds: Tensor) -> list[dict[str, Tensor]]:
+        """What NMS leaves of a batch's output."""
+        return suppressed(
+            preds,
+            conf_thres=self.args.conf,
+            iou_thres=self.args.iou,
+            max_det=self.args.max_det,
+            end2end=self.end2end,
+        )
 
     def update_metrics(self, preds: list[dict[str, Tensor]], batch: dict[str, Any]) -> None:
         """Take a batch's detections."""
