@@ -214,7 +214,12 @@ def test_weights_of_something_else_are_refused():
     with pytest.raises(InputError, match="expected the weights of a YOLO model"):
         load_yolov5({"backbone.weight": torch.ones(1)}, model)
     with pytest.raises(InputError, match="none of the weights fit the model"):
-        load_yolov5({"model.0.conv.weight": torch.ones(7, 7, 7, 7)}, model)
+        load_yolov5({"model.1.conv.weight": torch.ones(7, 7, 7, 7)}, model)
+
+
+def test_weights_of_another_scale_are_refused_before_rows_as_wide_are_taken_for_each_other():
+    with pytest.raises(InputError, match=r"scale .* first convolution gives 32 channels; these give 16, take --cfg"):
+        load_yolov5(original(), build("yolov5s-swin.yaml"))
 
 
 # Trained weights, where they are

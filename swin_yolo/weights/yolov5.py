@@ -60,11 +60,12 @@ def load_yolov5(state_dict: Mapping[str, Tensor], model: nn.Module) -> list[Take
         An entry for each tensor of the model, and one for each that was left over.
 
     Raises:
-        InputError: if the tensors are no rows of a YOLO model, or none of them fits.
+        InputError: if the tensors are no rows of a YOLO model, they are of another scale, or none of them fits.
     """
     source, target = rows_of(state_dict), rows_of(model.state_dict())
     if not source:
         raise InputError("expected the weights of a YOLO model, with tensors named model.0. to model.N.; found none")
+    _check_scale(source, target)
     matched = match_rows(source, target)
     taken: list[Taken] = []
     for j, row in target.items():
@@ -76,6 +77,20 @@ def load_yolov5(state_dict: Mapping[str, Tensor], model: nn.Module) -> list[Take
     names = [_full_name(i, name) for i, row in source.items() for name in row]
     names += [name for name in state_dict if not _ROW_TENSOR.fullmatch(name)]
     return taken + [Taken(None, name, LEFT_OVER) for name in names if name not in used]
+
+
+def _check_scale(source: Mapping[int, Row], target: Mapping[int, Row]) -> None:
+    """Raise InputError where both begin with a convolution, of unlike widths.
+
+    Between scales, rows of one are as wide as later ones of the other, and would be taken for them.
+    """
+    first = [row.get("conv.weight") for row in (source.get(0, {}), target.get(0, {}))]
+    widths = [len(weight) for weight in first if weight is not None]
+    if len(widths) == 2 and widths[0] != widths[1]:
+        raise InputError(
+            f"expected weights of the model's scale (n, s, m, l or x), whose first convolution gives {widths[1]} "
+            f"channels; these give {widths[0]}, take --cfg of their scale"
+        )
 
 
 def rows_of(state_dict: Mapping[str, Tensor]) -> dict[int, Row]:
