@@ -46,10 +46,15 @@ def test_every_way_goes_through_the_video_and_finds_the_same(tmp_path):
     source = write_video(tmp_path / "clip.avi", 12)
     table = video(VideoSettings(weights, source, imgsz=64, rounds=1, exports=("torchscript",)))
     names = [row[0] for row in table.rows]
-    assert names[0] == THEIRS and names[-3:] == ["ours, .pt, fp32", "ours, .pt", "ours, torchscript"]
+    assert names[0] == THEIRS and names[-4:] == [
+        "ours, .pt, fp32",
+        "ours, .pt",
+        "ours, torchscript",
+        "ours, .pt, default codec",
+    ]
     assert all(table.figures[name]["per_second"] > 0 for name in names)
     (_, same) = table.remarks
-    found = dict.fromkeys(re.findall(r" (\d+)[,.]", same.split("boxes found: ")[1] + "."))
+    found = dict.fromkeys(re.findall(r" (\d+)[,.]", same.split("Boxes found: ")[1] + "."))
     assert len(found) == 1 and int(next(iter(found))) > 0, same
 
 
