@@ -286,6 +286,10 @@ def test_yolov5_s_names_of_the_image_size_work(calls, flag):
     assert called(calls, ["train", flag, "96"])[0][2]["imgsz"] == 96
 
 
+def test_weights_of_no_name_are_fresh_as_in_yolov5(calls):
+    assert called(calls, ["train", "--weights", ""]) == called(calls, ["train"])
+
+
 def test_results_are_scored_from_their_two_files(calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ((name, args, kwargs), _) = called(calls, ["val", "--predictions", "p.json", "--annotations", "a.json"])
@@ -353,6 +357,8 @@ def written(folder: Path, name: str, text: str) -> str:
         (["val", "--predictions", "none.json", "--annotations", "none.json"], r"none.json: cannot be read as a COCO"),
         (["val", "--weights", "w.pt", "--conf-thres", "2"], r"--conf-thres: expected a number from 0 to 1, got '2'"),
         (["val", "--weights", "w.pt", "--half", "--device", "cpu"], r"\(--half\): expected a GPU"),
+        (["train", "--summary", "--epochs", "3"], r"--epochs would not be read here, where only --cfg, --head, "),
+        (["train", "--seed", "99999999999"], r"--seed: expected a whole number from 0 to 4294967295"),
         (["val", "--weights", "w.pt", "--overlap", "0.3"], r"--overlap would not be read without --slice"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

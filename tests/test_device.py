@@ -41,3 +41,10 @@ def test_choosing_the_cpu_uses_all_its_cores(three_cores):
 def test_a_device_that_is_not_here_is_named_on_one_line(device):
     with pytest.raises(InputError, match=rf"^--device {device}: expected cpu, or numbers of the \d+ CUDA devices.*$"):
         choose_device(device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["mps", "-1"])
+def test_a_gpu_that_is_not_here_does_not_become_the_cpu(device):
+    with pytest.raises(InputError, match=rf"^--device {device}: expected"):
+        choose_device(device)

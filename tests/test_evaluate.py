@@ -58,7 +58,8 @@ def test_metrics_json_says_what_was_scored_with_what(run, scored):
     assert metrics["params"] == count_parameters(model)
     assert metrics["gflops"] == pytest.approx(count_gflops(model, 64), abs=5e-4)
     assert metrics["weights"] == {"file": str(run.best), "sha256": sha256(run.best)}
-    assert (metrics["precision"], metrics["slice"]) == ("fp32", None)
+    assert (metrics["precision"], metrics["slice"], metrics["batch_size"]) == ("fp32", None, 4)
+    assert metrics["thresholds"] == {"conf": 0.001, "iou": 0.7, "max_det": 300}
     annotations = run.data.parent / "val.json"
     assert metrics["data"] == {"annotations": str(annotations), "sha256": sha256(annotations)}
     assert (metrics["imgsz"], metrics["split"], metrics["images"]) == (64, "val", 6)

@@ -476,13 +476,20 @@ def test_a_file_to_resume_that_is_no_checkpoint_is_named_by_its_flag(tmp_path, c
         ({"imgsz": 100}, r"--imgsz 100: expected a multiple of the model's stride 32"),
         ({"freeze": [3, 25]}, r"--freeze 25: expected a row from 0 to 24"),
         ({"layer_decay": 0.5}, r"--layer-decay 0.5: expected --weights too"),
+        (
+            {"layer_decay": 0.5, "weights": "CONV"},
+            r"--layer-decay 0.5: expected Swin rows in .* that .* fills, got none",
+        ),
         ({"layer_decay": 0.0}, r"--layer-decay 0: expected a number above 0"),
         ({"cfg": "yolov5n-c3str-p6.yaml", "head": "anchor"}, r"--cfg yolov5n-c3str-p6.yaml: no such model YAML"),
         ({"freeze": list(range(25))}, r"--freeze 0 1 .* 24: no parameters are left to train"),
     ],
 )
-def test_what_cannot_be_used_is_named_and_leaves_no_folder(data, tmp_path, arguments, expected):
+def test_what_cannot_be_used_is_named_and_leaves_no_folder(data, tmp_path, tmp_path_factory, arguments, expected):
     arguments = {"cfg": CFG, "data": data, **ARGUMENTS, **arguments}
+    if arguments.get("weights") == "CONV":  # a detector without Swin rows
+        arguments["weights"] = tmp_path_factory.mktemp("weights") / "vanilla.pt"
+        torch.save({"model": build_model("yolov5n.yaml", nc=2)}, arguments["weights"])
     with pytest.raises(InputError, match=expected):
         train(save_dir=tmp_path / "runs" / "exp", **arguments)
     assert list(tmp_path.iterdir()) == []

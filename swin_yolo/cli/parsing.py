@@ -40,6 +40,11 @@ def count(text: str) -> int:
     return _number(text, int, lambda n: n >= 0, "a whole number of at least 0")
 
 
+def seed(text: str) -> int:
+    """A flag's value as a seed of NumPy's and PyTorch's random numbers."""
+    return _number(text, int, lambda n: 0 <= n < 2**32, "a whole number from 0 to 4294967295")
+
+
 def fraction(text: str) -> float:
     """A flag's value as a number from 0 to 1."""
     return _number(text, float, lambda x: 0 <= x <= 1, "a number from 0 to 1")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .parsing import command_parser, count, fraction, positive, take_only
+from .parsing import command_parser, count, fraction, positive, seed, take_only
 from .printing import print_evaluation
 
 HELP = """Train a detector on COCO-format data.
@@ -25,6 +25,7 @@ def run(argv: Sequence[str]) -> int:
     from swin_yolo.engine.train import resume, train
 
     if args.summary:
+        take_only(("cfg", "head", "imgsz", "summary"), args, flags)
         print(_summary(args.cfg, args.head, args.imgsz))
         return 0
     if args.resume is not None:
@@ -71,7 +72,8 @@ def parser() -> argparse.ArgumentParser:
     add("--cfg", default="yolov5s-swin.yaml", help="model YAML, a file or a name (default %(default)s)")
     add("--data", help="dataset YAML, folder in COCO, Roboflow or CVAT layout, or shipped name (default demo.yaml)")
     add("--head", choices=("anchor",), help="anchor: YOLOv5's anchor-based head in the place of the YAML's")
-    add("--weights", type=Path, help="to start from: a detector, YOLOv5's too, or an ImageNet Swin (default: fresh)")
+    weights = "to start from: a detector, YOLOv5's too, or an ImageNet Swin (default, and '': fresh weights)"
+    add("--weights", type=lambda text: Path(text) if text else None, metavar="FILE", help=weights)
     add("--trust", action="store_true", help="open --weights even if it runs code: only if you know who made it")
     add("--hyp", type=Path, help="YAML of recipe keys that replace the default recipe's")
     add("--epochs", type=positive, default=100, help="passes over the train split (default %(default)s)")
@@ -86,11 +88,11 @@ def parser() -> argparse.ArgumentParser:
         "--freeze",
         nargs="+",
         metavar="WHAT",
-        help="what stays as it is: rows, backbone, layers as C3, modules as 6.cv1",
+        help="what stays as it is: N for the first N rows; several numbers, backbone, layers as C3, modules as 6.cv1",
     )
     add("--layer-decay", type=fraction, help="each pretrained Swin block learns so many times as fast as the next one")
     add("--cache", nargs="?", const="ram", choices=("ram", "disk"), help="keep decoded images (default: do not)")
-    add("--seed", type=count, default=0, help="of weights, data order and augmentation (default %(default)s)")
+    add("--seed", type=seed, default=0, help="of weights, data order and augmentation (default %(default)s)")
     add("--resume", nargs="?", const="", metavar="LAST.PT", help="go on with a stopped run (default: the newest)")
     add("--project", type=Path, default=Path("runs/train"), help="folder of runs (default %(default)s)")
     add("--name", default="exp", help="folder of this run in it; exp-2 ... if taken (default %(default)s)")

@@ -21,6 +21,9 @@ def choose_device(device: str) -> torch.device:
             f"--device {device}: expected cpu, or numbers of the {torch.cuda.device_count()} CUDA devices that PyTorch "
             "sees here, as 0 or 0,1"
         ) from e
+    # ultralytics falls back to the CPU where it finds no Apple GPU, and no idle one for -1.
+    if chosen.type == "cpu" and device not in ("", "cpu"):
+        raise InputError(f"--device {device}: expected a device that is here, such as cpu; there is none of that name")
     if chosen.type == "cpu":
         use_all_cores()
     return chosen

@@ -106,6 +106,8 @@ def evaluate(
         **_metrics(score, index),
         **_cost(backend, imgsz),
         "imgsz": imgsz,
+        "batch_size": batch_size,
+        "thresholds": {"conf": conf_thres, "iou": iou_thres, "max_det": max_det},
         "precision": backend.precision,
         "slice": None if slicing is None else {"side": slicing.side, "overlap": slicing.overlap},
         "split": task,

@@ -20,6 +20,7 @@ from ultralytics.utils import LOGGER
 
 from swin_yolo.data.dataset import CocoDataset
 from swin_yolo.engine.datasets import load_splits
+from swin_yolo.engine.offline import without_integrations
 
 CALIBRATION_IMAGES = 300  # what ultralytics recommends at least; spread evenly over the training images
 
@@ -55,7 +56,8 @@ class CocoExporter(Exporter):
             # Any value: without one ultralytics takes a dataset of its own, and downloads it.
             "data": "calibration" if calibration is not None else None,
         }
-        super().__init__(overrides={key: value for key, value in overrides.items() if value is not None})
+        with without_integrations():
+            super().__init__(overrides={key: value for key, value in overrides.items() if value is not None})
         self.calibration: Sized = calibration or []
 
     def get_int8_calibration_dataloader(self, prefix: str = "") -> DataLoader:

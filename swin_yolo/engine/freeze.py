@@ -12,8 +12,9 @@ def frozen_modules(freeze: Sequence[int | str], model: Any) -> list[str]:
     """Modules to freeze, as ultralytics' trainer takes them: paths below the list of rows, such as "6.blocks.0".
 
     Args:
-        freeze: each the number of a row, "backbone" for all rows of it, a class of layers such as SwinStage or
-            WindowAttention, or the path of a module such as 6.blocks.0.
+        freeze: a single number N for the first N rows, as YOLOv5 has it. Else each the number of a row, "backbone" for
+            all rows of it, a class of layers such as SwinStage or WindowAttention, or the path of a module such as
+            6.blocks.0.
         model: a YAML model.
 
     Raises:
@@ -21,7 +22,10 @@ def frozen_modules(freeze: Sequence[int | str], model: Any) -> list[str]:
     """
     modules = {path: module for path, module in model.model.named_modules() if path}
     found: dict[str, None] = {}
-    for entry in map(str, freeze):
+    entries = list(map(str, freeze))
+    if len(entries) == 1 and entries[0].isdigit() and int(entries[0]) <= len(model.model):
+        entries = [str(row) for row in range(int(entries[0]))]
+    for entry in entries:
         paths = _named(entry, modules, len(model.yaml["backbone"]))
         if not paths:
             raise InputError(

@@ -95,6 +95,10 @@ def train(
         report = load_weights_into(model, weights, trust=trust)
         LOGGER.info(f"{weights} into {cfg}\n{format_report(report)}\n")
         pretrained = pretrained_rows(model, report)
+        if layer_decay is not None and not pretrained:
+            raise InputError(
+                f"--layer-decay {layer_decay:g}: expected Swin rows in {cfg} that {weights} fills, got none"
+            )
     overrides = {
         **recipe,
         "task": "detect",

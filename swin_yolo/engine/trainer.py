@@ -19,6 +19,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from swin_yolo.data.dataset import CocoDataset
 from swin_yolo.engine.datasets import build_dataset, load_splits
 from swin_yolo.engine.device import use_all_cores
+from swin_yolo.engine.offline import own_amp_check, without_integrations
 from swin_yolo.engine.optimizer import decay_groups, layer_lr_scales, make_optimizer
 from swin_yolo.engine.recipe import KEYS, OWN_ARGUMENTS
 from swin_yolo.engine.validator import CocoMetrics, CocoValidator
@@ -68,7 +69,8 @@ class CocoTrainer(DetectionTrainer):
         """
         self._loaded = data
         workers = (overrides or {}).get("workers", DEFAULT_CFG_DICT["workers"])
-        super().__init__({**(cfg or DEFAULT_CFG_DICT), **OWN_ARGUMENTS}, overrides, _callbacks)
+        with without_integrations():
+            super().__init__({**(cfg or DEFAULT_CFG_DICT), **OWN_ARGUMENTS}, overrides, _callbacks)
         self._seen = {"images": 0, "steps": 0}  # of this epoch, for results.csv
         self._saved = bool(self.resume)  # whether last.pt is of this run, and not of one that this one writes over
         if self.device.type == "cpu":
@@ -115,7 +117,8 @@ class CocoTrainer(DetectionTrainer):
 
     def _setup_train(self) -> None:
         """Set up as ultralytics does, then give the EMA the recipe's horizon."""
-        super()._setup_train()
+        with own_amp_check():
+            super()._setup_train()
         self._set_ema_horizon()
 
     def _load_checkpoint_state(self, ckpt: dict[str, Any]) -> None:
