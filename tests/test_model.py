@@ -166,7 +166,10 @@ def test_a_wrong_row_of_ours_is_named_by_file_and_number(tmp_path):
 def test_a_wrong_row_of_ultralytics_own_is_an_input_error(tmp_path):
     head = deepcopy(HEAD)
     head[2][0] = [-1, 99]
-    with pytest.raises(InputError, match=r"^--cfg .*own.yaml: a row is wrong, ultralytics gives IndexError: .*$"):
+    with pytest.raises(InputError, match=r"own.yaml: row \d+: 'from' expected rows before it, .* got \[-1, 99\]$"):
+        build_model(written(tmp_path, head=head))
+    head[2][0], head[2][3] = [-1, 0], ["one"]
+    with pytest.raises(InputError, match=r"^--cfg .*own.yaml: a row is wrong, ultralytics gives \w+Error: .*$"):
         build_model(written(tmp_path, head=head))
 
 

@@ -168,6 +168,9 @@ def test_the_summary_can_be_turned_off():
         ([-1, 2, "PatchEmbed", [128]], "PatchEmbed expected 1 repeat, got 2"),
         ([-1, 2, "LayerNorm2d", []], "LayerNorm2d expected 1 repeat, got 2"),
         ([-1, 0, "SwinStage", [128]], "SwinStage expected a depth of at least 1, got 0"),
+        ([7, 2, "SwinStage", [128]], r"'from' expected rows before it, from -\d to \d, got 7"),
+        ([[-1, -9], 1, "Concat", [1]], r"'from' expected rows before it, .* got \[-1, -9\]"),
+        (["-1", 1, "Conv", [128]], r"'from' expected rows before it, .* got -1"),
     ],
     ids=lambda value: None if isinstance(value, str) else str(value),
 )

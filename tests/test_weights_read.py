@@ -1,3 +1,4 @@
+import inspect
 import pathlib
 import pickle
 import struct
@@ -14,13 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from small_detectors import CONV_ONLY, detector, outputs, write_training_checkpoint
 from torch import nn
+from ultralytics.nn import tasks
 from ultralytics.nn.tasks import ClassificationModel, DetectionModel, load_checkpoint
 
+from swin_yolo.engine.model import build_model, read_model_yaml
 from swin_yolo.errors import InputError
 from swin_yolo.weights import load_model, read_checkpoint, rebuild
+from swin_yolo.weights.header import encode_header, weights_sha256
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "yolov5n_coco"
 
@@ -129,14 +135,14 @@ def test_weights_that_are_not_the_yaml_s_are_refused_and_trusted(tmp_path):
 
 def test_a_model_yaml_that_cannot_be_built_is_refused(tmp_path):
     model = detector(CONV_ONLY)
-    model.yaml = {**CONV_ONLY, "backbone": [[-1, 1, "Conv", ["wide"]]]}
+    model.yaml = {**CONV_ONLY, "backbone": [[-1, 1, "Conv", ["wide"]], *CONV_ONLY["backbone"][1:]]}
     torch.save({"model": model}, tmp_path / "best.pt")
     assert "cannot be built" in refusal(tmp_path / "best.pt", read=load_model)
 
 
 def test_a_model_of_another_task_is_refused_as_a_detector(tmp_path):
-    yaml = {"nc": 2, "backbone": [[-1, 1, "Conv", [8, 3, 2]]], "head": [[-1, 1, "Classify", ["nc"]]]}
-    torch.save({"model": ClassificationModel(yaml, verbose=False)}, tmp_path / "cls.pt")
+    rows = {"nc": 2, "backbone": [[-1, 1, "Conv", [8, 3, 2]]], "head": [[-1, 1, "Classify", ["nc"]]]}
+    torch.save({"model": ClassificationModel(rows, verbose=False)}, tmp_path / "cls.pt")
     assert "ClassificationModel" in refusal(tmp_path / "cls.pt", read=load_model)
 
 
@@ -282,6 +288,40 @@ def touch(canary: Path) -> Attack:
     return Attack(os.system, f"touch {canary}")
 
 
+@contextmanager
+def ultralytics_alone():
+    """ultralytics' parser as it is without this package, which evaluates an `activation`."""
+    wrapper = tasks.parse_model
+    tasks.parse_model = inspect.getclosurevars(wrapper).nonlocals["parse_model"]
+    try:
+        yield
+    finally:
+        tasks.parse_model = wrapper
+
+
+def write_detector(file: Path, yaml_dict: dict, **fields) -> Path:
+    """A detector of CONV_ONLY's weights that says it has this model YAML; other fields of a .safetensors header."""
+    model = detector(CONV_ONLY)
+    model.yaml = yaml_dict
+    if file.suffix == ".pt":
+        torch.save({"model": model}, file)
+        return file
+    weights = {k: v.contiguous() for k, v in model.state_dict().items()}
+    header = {
+        "kind": "ultralytics",
+        "model_class": "ultralytics.nn.tasks.DetectionModel",
+        "yaml": yaml_dict,
+        "names": ["a", "b"],
+        "stride": [2.0, 4.0],
+        "train_args": {},
+        "about": {},
+        "sha256": {"weights": weights_sha256(weights)},
+        **fields,
+    }
+    save_file(weights, file, metadata=encode_header(header))
+    return file
+
+
 def evaluated_yaml(canary: Path) -> dict:
     """A model YAML whose `activation` makes the canary where it is evaluated."""
     made = f"__import__('pathlib').Path({str(canary)!r}).touch()"
@@ -356,7 +396,8 @@ def test_nothing_in_a_file_is_run(tmp_path, write):
     canary.unlink(missing_ok=True)
     message = refusal(file)
     assert not canary.exists() and "--trust" in message
-    with open(file, "rb") as f:  # the attack is one: unpickling as usual does run it
+    # The attack is one: unpickling as usual does run it, with the parser that we have not wrapped.
+    with open(file, "rb") as f, ultralytics_alone():
         (pickle.load if write is in_a_pickle_without_torch else partial(torch.load, weights_only=False))(f)
     assert canary.exists()
 
@@ -405,23 +446,75 @@ def test_a_model_yaml_is_not_built_of_anything_but_layers(tmp_path, row):
     assert "row 0" in refusal(tmp_path / "best.pt", read=load_model)
 
 
-@pytest.mark.parametrize("form", ["nn.SiLU({})", "{}", "({} or nn.SiLU)()", "nn.SiLU() if {} else nn.SiLU()"])
-def test_the_activation_of_a_model_yaml_is_not_run(tmp_path, form):
-    file, canary = tmp_path / "best.pt", tmp_path / "canary"
-    model = detector(CONV_ONLY)
-    model.yaml = {**CONV_ONLY, "activation": form.format(f"__import__('pathlib').Path({str(canary)!r}).touch()")}
-    torch.save({"model": model}, file)
-    assert "activation" in refusal(file, read=load_model) and not canary.exists()
-    with suppress(Exception):  # the parser may not like what it evaluated
-        DetectionModel(deepcopy(model.yaml), verbose=False)
+ACTIVATIONS = [
+    "nn.SiLU({})",
+    "{}",
+    "({} or nn.SiLU)()",
+    "nn.SiLU() if {} else nn.SiLU()",
+    "nn.SiLU({}).eval()",
+    "nn.SiLU(*[{}]).x()",
+    "nn.SiLU(**{{'inplace': {}}})",
+    "nn.SiLU().to({})",
+    "nn.SiLU(inplace={})",
+    "nn.modules.module.torch.nn.SiLU({})",
+]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("form", ACTIVATIONS)
+def test_the_activation_of_a_model_yaml_is_not_run(tmp_path, form, suffix):
+    file, canary = tmp_path / f"best{suffix}", tmp_path / "canary"
+    activation = form.format(f"__import__('os').system('touch {canary}')")
+    write_detector(file, {**CONV_ONLY, "activation": activation})
+    message = refusal(file, read=load_model)
+    assert "activation expected" in message and not canary.exists()
+    assert ("--trust" in message) == (suffix == ".pt")
+    with suppress(Exception), ultralytics_alone():  # the parser may not like what it evaluated
+        DetectionModel({**deepcopy(CONV_ONLY), "activation": activation}, verbose=False)
     assert canary.exists()
 
 
-@pytest.mark.parametrize("activation", ["nn.ReLU()", "torch.nn.LeakyReLU(0.1)", "nn.Hardtanh(min_val=-1.0)"])
+@pytest.mark.parametrize("form", ACTIVATIONS)
+def test_the_parser_itself_runs_no_activation(tmp_path, form):
+    activation = form.format(f"__import__('os').system('touch {tmp_path / 'canary'}')")
+    with pytest.raises(InputError, match="activation expected"):
+        DetectionModel({**deepcopy(CONV_ONLY), "activation": activation}, verbose=False)
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("form", [*ACTIVATIONS, "nn.Linear(9, 9)", "nn.PReLU(10000000000)", "os.system", "", "(" * 150])
+def test_the_activation_of_a_yaml_of_cfg_is_not_run(tmp_path, form):
+    file, canary = tmp_path / "own.yaml", tmp_path / "canary"
+    activation = form.format(f"__import__('os').system('touch {canary}')")
+    file.write_text(yaml.safe_dump({**CONV_ONLY, "activation": activation}))
+    for read in (build_model, read_model_yaml):
+        assert "--cfg" in refusal(file, read=read) and not canary.exists()
+
+
+def test_a_failed_activation_leaves_the_default_one():
+    before = tasks.Conv.default_act
+    with pytest.raises(InputError):
+        DetectionModel({**deepcopy(CONV_ONLY), "activation": "nn.ReLU()", "head": [[0, 1, "No", []]]}, verbose=False)
+    assert tasks.Conv.default_act is before
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "nn.ReLU()",
+        "nn.SiLU()",
+        "torch.nn.LeakyReLU(0.1)",
+        "torch.nn.Hardswish(inplace=True)",
+        "nn.Hardtanh(min_val=-1.0)",
+    ],
+)
 def test_an_activation_that_is_a_layer_is_kept(tmp_path, activation):
     model = detector(CONV_ONLY, activation=activation)
     torch.save({"model": model}, tmp_path / "best.pt")
-    assert torch.equal(outputs(load_model(tmp_path / "best.pt")), outputs(model))
+    with ultralytics_alone():
+        assert str(detector(CONV_ONLY, activation=activation)) == str(model)
+    found = load_model(tmp_path / "best.pt")
+    assert torch.equal(outputs(found), outputs(model)) and found.yaml["activation"] == activation
 
 
 def test_a_file_cannot_change_what_reads_it(tmp_path):
@@ -482,20 +575,196 @@ def bomb_of_shared_lists(file: Path) -> None:
     torch.save({"state_dict": {"a": torch.ones(1)}, "lists": values}, file)
 
 
-BOMBS = [
-    bomb_of_a_compressed_zip,
-    bomb_of_a_declared_size,
-    bomb_of_a_legacy_storage,
-    bomb_of_an_expanded_tensor,
-    bomb_of_a_memo_slot,
-    bomb_of_shared_modules,
-]
+def opcodes(*parts: object) -> bytes:
+    """Pickle opcodes: bytes as they are, text as a global, other values as `pickle` writes them."""
+    found = b""
+    for part in parts:
+        if isinstance(part, str):
+            module, name = part.rsplit(".", 1)
+            found += f"c{module}\n{name}\n".encode()
+        else:
+            found += part if isinstance(part, bytes) else pickle.dumps(part[0], 2)[2:-1]
+    return found
 
 
-@pytest.mark.parametrize("write", BOMBS, ids=lambda f: f.__name__)
-def test_a_bomb_is_refused(tmp_path, write):
+STORAGE = opcodes(b"(", ["storage"], "torch.FloatStorage", ["0"], ["cpu"], [1], b"tQ")
+LEGACY_STORAGE = STORAGE.removesuffix(b"tQ") + b"NtQ"
+HOOKS = opcodes(b"\x89", "collections.OrderedDict", b")R")
+# A value nested 40 times in itself, twice each time: few bytes, and 2^40 parts for whoever walks it.
+NESTED_LIST = b"]" + b"q\x010](h\x01h\x01e" * 40
+NESTED_TUPLE = b")" + b"q\x010h\x01h\x01\x86" * 40
+
+
+def tensor_of(size: bytes, stride: bytes, storage: bytes = STORAGE) -> bytes:
+    return opcodes("torch._utils._rebuild_tensor_v2", b"(", storage, [0], size, stride, HOOKS, b"tR")
+
+
+ONE = tensor_of(opcodes([(1,)]), opcodes([(1,)]))
+
+
+def write_zip(file: Path, *entries: bytes) -> None:
+    """A state dictionary of opcodes: key, value, key, value, ..."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}(" + b"".join(entries) + b"u.")
+        archive.writestr("archive/data/0", bytes(4))
+
+
+def write_legacy(file: Path, value: bytes, *, keys: list[str], storages: bytes) -> None:
+    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    parts = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, machine)]
+    content = b"\x80\x02}" + opcodes(["a"]) + value + b"s."
+    file.write_bytes(b"".join([*parts, content, pickle.dumps(keys, 2), storages]))
+
+
+def bomb_of_a_tensor_s_state(file: Path) -> None:
+    one = tensor_of(opcodes([(1,)]), opcodes([(1,)]), LEGACY_STORAGE)
+    state = opcodes(b"(", LEGACY_STORAGE, [0], [(1 << 32,)], [(1,)], b"tb")
+    write_legacy(file, one + state, keys=["0"], storages=struct.pack("<q", 1) + bytes(4))
+
+
+def bomb_of_a_storage_without_bytes(file: Path) -> None:
+    write_legacy(file, tensor_of(opcodes([(1,)]), opcodes([(1,)]), LEGACY_STORAGE), keys=[], storages=b"")
+
+
+def bomb_of_a_nested_key(file: Path) -> None:
+    write_zip(file, NESTED_TUPLE, opcodes([1]), opcodes(["a"]), ONE)
+
+
+def bomb_of_a_nested_key_in_a_set(file: Path) -> None:
+    write_zip(file, opcodes(["b"], "builtins.set", b"]"), NESTED_TUPLE, b"a\x85R", opcodes(["a"]), ONE)
+
+
+def bomb_of_a_nested_dtype(file: Path) -> None:
+    write_zip(file, opcodes(["a"]), ONE, opcodes(["b"], "numpy.dtype"), NESTED_LIST, b"\x85R")
+
+
+def bomb_of_a_nested_device(file: Path) -> None:
+    write_zip(file, opcodes(["a"]), ONE, opcodes(["b"], "torch.device"), NESTED_LIST, b"\x85R")
+
+
+def bomb_of_a_nested_size(file: Path) -> None:
+    write_zip(file, opcodes(["a"]), tensor_of(NESTED_LIST, opcodes([(1,)])))
+
+
+def bomb_of_a_nested_part_of_a_size(file: Path) -> None:
+    write_zip(file, opcodes(["a"]), tensor_of(NESTED_LIST + b"\x85", opcodes([(1,)])))
+
+
+def bomb_of_a_nested_storage_key(file: Path) -> None:
+    storage = opcodes(b"(", ["storage"], "torch.FloatStorage", NESTED_LIST, ["cpu"], [1], b"tQ")
+    write_zip(file, opcodes(["a"]), tensor_of(opcodes([(1,)]), opcodes([(1,)]), storage))
+
+
+def bomb_of_huge_sizes(file: Path) -> None:
+    write_zip(file, opcodes(["a"]), tensor_of(opcodes([(1 << 2000,) * 2000]), opcodes([(1,)])))
+
+
+def bomb_of_many_expanded_buffers(file: Path) -> None:
+    torch.save({f"b{i}": torch.zeros(1).expand(1 << 20) for i in range(100)}, file)
+
+
+def bomb_of_many_views_of_all(file: Path) -> None:
+    every = torch.zeros(1 << 20)
+    torch.save({f"b{i}": every.view(1 << 20) for i in range(100)}, file)
+
+
+BOMBS = {
+    bomb_of_a_compressed_zip: "is compressed",
+    bomb_of_a_declared_size: "unfolds into more than its size",
+    bomb_of_a_legacy_storage: "unfolds into more than its size",
+    bomb_of_an_expanded_tensor: "far more elements than its storages",
+    bomb_of_a_memo_slot: "opcode LONG_BINPUT",
+    bomb_of_shared_modules: "modules that no model has",
+    bomb_of_a_tensor_s_state: "sets the state of a Tensor",
+    bomb_of_a_storage_without_bytes: "storages without bytes",
+    bomb_of_a_nested_key: "dictionary key that is no plain value",
+    bomb_of_a_nested_key_in_a_set: "dictionary key that is no plain value",
+    bomb_of_a_nested_dtype: "list where text belongs",
+    bomb_of_a_nested_device: "list where text belongs",
+    bomb_of_a_nested_size: "no tuple of at most 64 numbers",
+    bomb_of_a_nested_part_of_a_size: "something else than numbers below 2^48",
+    bomb_of_a_nested_storage_key: "storage without a name",
+    bomb_of_huge_sizes: "no tuple of at most 64 numbers",
+    bomb_of_many_expanded_buffers: "far more elements than its storages",
+    bomb_of_many_views_of_all: "far more elements than its storages",
+}
+
+
+@pytest.mark.parametrize(("write", "reason"), BOMBS.items(), ids=[f.__name__ for f in BOMBS])
+def test_a_bomb_is_refused(tmp_path, write, reason):
     write(tmp_path / "bomb.pt")
-    refusal(tmp_path / "bomb.pt")
+    message = refusal(tmp_path / "bomb.pt")
+    assert reason in message and "--trust" in message
+
+
+def test_what_the_bombs_are_made_of_is_read(tmp_path):
+    write_zip(tmp_path / "a.pt", opcodes(["a"]), ONE)
+    one = tensor_of(opcodes([(1,)]), opcodes([(1,)]), LEGACY_STORAGE)
+    write_legacy(tmp_path / "b.pt", one, keys=["0"], storages=struct.pack("<q", 1) + bytes(4))
+    for name in ("a.pt", "b.pt"):
+        assert_same_tensors(read_checkpoint(tmp_path / name).state_dict, {"a": torch.zeros(1)})
+
+
+FIRST, *OTHERS = CONV_ONLY["backbone"]
+YAML_BOMBS = {
+    "repeats": ({"backbone": [[-1, 10**8, "Conv", [8, 3, 1]], *OTHERS]}, "repeat 1e+08 layers"),
+    "depth": ({"depth_multiple": 1e9}, "factors other than numbers"),
+    "scale": ({"scales": {"n": [1e9, 1.0, 1024]}, "scale": "n"}, "factors other than numbers"),
+    "factor as text": ({"depth_multiple": "9" * 9}, "factors other than numbers"),
+    "negative repeats": ({"backbone": [[-1, -(10**8), "Conv", [8, 3, 1]], *OTHERS]}, "number of repeats"),
+    "wide": ({"backbone": [[-1, 1, "Conv", [1 << 15, 3, 2]], [-1, 1, "Conv", [1 << 15, 3, 2]], *OTHERS]}, "parameters"),
+    "classes": ({"nc": 10**9}, "larger than any has"),
+    "number as text": ({"backbone": [[-1, 1, "Conv", [str(10**8), 3, 2]], *OTHERS]}, "larger than any has"),
+    "channels": ({"channels": 1 << 15}, "a map of"),
+    "upsampled": ({"backbone": [[-1, 1, "nn.Upsample", [None, 4096, "nearest"]], *OTHERS, FIRST]}, "a map of"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(("changed", "reason"), YAML_BOMBS.values(), ids=YAML_BOMBS)
+def test_a_model_yaml_that_asks_for_all_memory_is_refused(tmp_path, changed, reason, suffix):
+    file = write_detector(tmp_path / f"bomb{suffix}", {**deepcopy(CONV_ONLY), **changed})
+    assert reason in refusal(file, read=load_model)
+
+
+def test_a_model_yaml_whose_lists_share_parts_is_refused(tmp_path):
+    values = [0]
+    for _ in range(45):
+        values = [values] * 9
+    file = write_detector(tmp_path / "bomb.pt", {**CONV_ONLY, "activation": values})
+    assert "more values than any has" in refusal(file, read=load_model)
+
+
+ODD_HEADERS = {
+    "yaml": ([1], "yaml that is a list"),
+    "model_class": (None, "model_class that is null"),
+    "train_args": ("text", "train_args that is text"),
+    "stride": (["x"], "stride that is no list of numbers"),
+    "names": (["a"], "names of its 2 classes, got 1"),
+    "sha256": ([], "sha256 that is a list"),
+    "about": (["x"], "about that is a list"),
+}
+
+
+@pytest.mark.parametrize("key", ODD_HEADERS)
+def test_a_header_of_odd_values_is_refused(tmp_path, key):
+    value, reason = ODD_HEADERS[key]
+    file = write_detector(tmp_path / "odd.safetensors", CONV_ONLY, **{key: value})
+    assert reason in refusal(file, read=load_model)
+
+
+@pytest.mark.parametrize("train_args", ["text", ["x"]])
+def test_odd_training_arguments_of_a_pickle_are_refused(tmp_path, train_args):
+    torch.save({"model": detector(CONV_ONLY), "train_args": train_args}, tmp_path / "odd.pt")
+    assert "train_args that are no mapping" in refusal(tmp_path / "odd.pt", read=load_model)
+
+
+def test_a_header_nested_too_deeply_is_refused(tmp_path):
+    file = write_detector(tmp_path / "deep.safetensors", CONV_ONLY)
+    with safe_open(file, "pt") as f:
+        header = {**f.metadata(), "about": "[" * 100_000 + "]" * 100_000}
+    save_file(load_file(file), file, metadata=header)
+    assert "nested too deeply" in refusal(file)
 
 
 def test_values_that_share_parts_are_read_once(tmp_path):

@@ -14,6 +14,7 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from swin_yolo import weights as checkpoints
 from swin_yolo.errors import InputError, one_line
 from swin_yolo.nn import with_anchor_head
+from swin_yolo.nn.activation import activation_layer
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def read_model_yaml(cfg: str | Path) -> dict[str, Any]:
         cfg: a file, or a name such as yolov5s-swin.yaml.
 
     Raises:
-        InputError: if there is no such YAML, or it is none of a model.
+        InputError: if there is no such YAML, it is none of a model, or its activation is no layer.
     """
     try:
         yaml_dict = yaml_model_load(cfg)
@@ -77,6 +78,8 @@ def read_model_yaml(cfg: str | Path) -> dict[str, Any]:
         raise InputError(f"--cfg {cfg}: expected a model YAML: {one_line(e)}") from e
     if not all(isinstance(yaml_dict.get(part), list) for part in ("backbone", "head")):
         raise InputError(f"--cfg {cfg}: expected a model YAML with rows in 'backbone' and 'head'")
+    if yaml_dict.get("activation") is not None:
+        activation_layer(yaml_dict["activation"], f"--cfg {cfg}")
     return yaml_dict
 
 

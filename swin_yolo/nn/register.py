@@ -26,6 +26,7 @@ from ultralytics.utils import LOGGER
 
 from ..errors import InputError
 from ..paths import shipped_dir
+from .activation import activation_layer, default_activation
 from .anchor import AnchorDetect
 from .anchor_loss import AnchorLoss
 from .c3str import C3STR
@@ -111,6 +112,11 @@ def _wrap_parse_model(parse_model: Callable) -> Callable:
         where = d.get("yaml_file", "model YAML")
         for i, row in enumerate(rows):
             _check_row(f"{where}: row {i}", row)
+            _check_source(f"{where}: row {i}", row[0], i)
+        if d.get("activation") is not None:
+            activation = activation_layer(d["activation"], where)
+            with default_activation(activation):  # built here, and kept from the parser, which would evaluate it
+                return parse({k: v for k, v in d.items() if k != "activation"}, ch, verbose)
         ours = {i: row for i, row in enumerate(rows) if row[2] in LAYERS}
         if not ours:
             return parse_model(d, ch, verbose)
@@ -162,6 +168,13 @@ def _check_row(where: str, row: Any) -> None:
         raise InputError(f"{where}: {name} expected [c2, ...] with the output channels first, got {args}")
 
 
+def _check_source(where: str, source: Any, i: int) -> None:
+    """Raise InputError unless row `i` reads rows that are before it; -1 of the first row is the image."""
+    for x in source if isinstance(source, list) else [source]:
+        if not isinstance(x, int) or isinstance(x, bool) or not (-i <= x < i or (i == 0 and x == -1)):
+            raise InputError(f"{where}: 'from' expected rows before it, from {-max(i, 1)} to {i - 1}, got {source}")
+
+
 def _with_stand_ins(d: dict[str, Any], probed: list[int]) -> dict[str, Any]:
     """The model dictionary with stand-ins in our rows, and a probe of the channels of each `probed` row at the end."""
     d = deepcopy(d)
@@ -194,30 +207,19 @@ def _build(where: str, row: list, stand_in: Any, probe: Any) -> tuple[Any, list]
     args = list(kind.channels(probe))
     if kind.depth is not None:
         args.append(kind.depth(stand_in))
-    extra = [_literal(a) for a in row[3][0 if kind.keeps_channels else 1 :]]
+    extra = [literal(a) for a in row[3][0 if kind.keeps_channels else 1 :]]
     keywords = extra.pop() if extra and isinstance(extra[-1], dict) else {}
     if kind.levels is not None:
         extra.append(kind.levels(stand_in))
     try:
         bound = inspect.signature(cls).bind(*args, *extra, **keywords)
-        with _activation_of(stand_in):
+        with default_activation(getattr(getattr(stand_in, "cv1", stand_in), "act", tasks.Conv.default_act)):
             layer: Any = cls(*bound.args, **bound.kwargs)
     except (TypeError, ValueError) as e:
         raise InputError(f"{where}: {e}; its arguments are {_signature(cls)}, got {row[3]}") from e
     layer.i, layer.f, layer.type = stand_in.i, stand_in.f, f"{cls.__module__}.{cls.__qualname__}"
     layer.np = sum(p.numel() for p in layer.parameters())
     return layer, [*args, *extra, *([keywords] if keywords else [])]
-
-
-@contextmanager
-def _activation_of(stand_in: nn.Module) -> Iterator[None]:
-    """Give Convs built inside the activation of the stand-in: a YAML's `activation` ends with ultralytics' parsing."""
-    default_act = tasks.Conv.default_act
-    tasks.Conv.default_act = getattr(getattr(stand_in, "cv1", stand_in), "act", default_act)
-    try:
-        yield
-    finally:
-        tasks.Conv.default_act = default_act
 
 
 def _signature(cls: type[nn.Module]) -> str:
@@ -227,12 +229,12 @@ def _signature(cls: type[nn.Module]) -> str:
     return "[" + ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in params) + "]"
 
 
-def _literal(value: Any) -> Any:
+def literal(value: Any) -> Any:
     """Strings such as 'None' as ultralytics reads them in its own rows."""
     if isinstance(value, str):
         try:
             return ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             return value
     return value
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .inert import InertUnpickler, Refused
+from .inert import Refused
+from .unpickler import InertUnpickler
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -52,7 +53,7 @@ def _load_zip(data: memoryview) -> Any:
         def read(key: str, dtype: torch.dtype, numel: int) -> Tensor:
             return _storage(archive.read(f"{folder}/data/{key}"), dtype, numel)
 
-        return InertUnpickler(archive.read(f"{folder}/data.pkl"), _storages(read)).load()
+        return InertUnpickler(archive.read(f"{folder}/data.pkl"), _storages(read), len(data)).load()
 
 
 def _check_entries(archive: zipfile.ZipFile, size: int) -> str:
@@ -94,7 +95,7 @@ def _load_legacy(data: memoryview) -> Any:
     persistent, position = _storages(read), 0
     values = []
     for _ in range(5):
-        unpickler = InertUnpickler(data[position:], persistent)
+        unpickler = InertUnpickler(data[position:], persistent, len(data))
         values.append(unpickler.load())
         if len(values) == 1 and values[0] != _LEGACY_MAGIC:
             raise NotACheckpointError("is a pickle that torch.save did not write")
@@ -102,6 +103,8 @@ def _load_legacy(data: memoryview) -> Any:
     _, protocol, machine, content, keys = values
     if protocol != _LEGACY_PROTOCOL or not machine["little_endian"]:
         raise NotACheckpointError("is of a torch too old, or of a big-endian machine")
+    if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys) or sorted(keys) != sorted(found):
+        raise Refused("has storages without bytes, or bytes without a storage")
     for key in keys:
         target = found[key]
         (numel,) = struct.unpack_from("<q", data, position)
@@ -129,8 +132,10 @@ def _storages(read: Callable[[str, torch.dtype, int], Tensor]) -> Callable[[Any]
         kind, dtype, key, _, numel, *view = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or any(view):
             raise Refused("holds a kind of storage that is not known")
+        if not isinstance(key, str) or type(numel) is not int:
+            raise Refused("holds a storage without a name or a size")
         if key not in known:
-            known[key] = read(str(key), dtype, int(numel))
+            known[key] = read(key, dtype, numel)
         if known[key].dtype != dtype:
             raise Refused("reads one storage as two types")
         return known[key]

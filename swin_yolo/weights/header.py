@@ -12,6 +12,17 @@ from torch import Tensor
 FORMAT, VERSION = "swin_yolo", "1"
 FIELDS = ("kind", "model_class", "yaml", "names", "stride", "train_args", "about", "sha256")
 
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "model_class": str,
+    "yaml": dict,
+    "names": (dict, list),
+    "stride": list,
+    "train_args": dict,
+    "about": dict,
+    "sha256": dict,
+}
+
 
 def encode_header(fields: Mapping[str, Any]) -> dict[str, str]:
     """The header's text for `FIELDS`.
@@ -34,7 +45,20 @@ def decode_header(header: Mapping[str, str] | None) -> dict[str, Any] | None:
         raise ValueError(f"its format is {header[FORMAT]}, this swin_yolo reads {VERSION}")
     if missing := [key for key in FIELDS if key not in header]:
         raise ValueError(f"its header has no {', '.join(missing)}")
-    return {key: json.loads(header[key]) for key in FIELDS}
+    try:
+        fields = {key: json.loads(header[key]) for key in FIELDS}
+    except RecursionError as e:
+        raise ValueError("its header is nested too deeply") from e
+    if wrong := [key for key, types in _TYPES.items() if not isinstance(fields[key], types)]:
+        raise ValueError(f"its header has a {wrong[0]} that is {_json_name(fields[wrong[0]])}")
+    if not all(isinstance(s, int | float) for s in fields["stride"]):
+        raise ValueError("its header has a stride that is no list of numbers")
+    return fields
+
+
+def _json_name(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", type(None): "null"}
+    return names.get(type(value), "a number")
 
 
 def weights_sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -101,7 +101,7 @@ def _read_safetensors(file: Path) -> Checkpoint:
         header = decode_header(f.metadata())
     if header is None:
         return Checkpoint(file, "state_dict", tensors)
-    if header["sha256"]["weights"] != weights_sha256(tensors):
+    if header["sha256"].get("weights") != weights_sha256(tensors):
         raise NotACheckpointError("does not have the weights that its header names by their sha256")
     return Checkpoint(
         file,
@@ -128,6 +128,8 @@ def _checkpoint(file: Path, content: Any) -> Checkpoint:
     model = next((entries[key] for key in ("ema", "model") if is_module(entries.get(key))), None)
     others = {k: v for k, v in entries.items() if isinstance(k, str) and k not in ("ema", "model")}
     metadata = {k: plain(v) for k, v in others.items()}
+    if not isinstance(metadata.get("train_args") or {}, Mapping):
+        raise NotACheckpointError("has train_args that are no mapping")
     if model is not None:
         return _detector(file, model, metadata)
     found = next((key for key in _WEIGHT_KEYS if isinstance(entries.get(key), Mapping)), None)
@@ -163,6 +165,10 @@ def _detector(file: Path, model: Any, metadata: dict[str, Any]) -> Checkpoint:
 
 def _class_names(names: Any) -> dict[int, str] | None:
     """Class names by index, of a list or of a mapping whose keys JSON may have made text."""
-    if isinstance(names, Mapping):
-        return {int(i): str(name) for i, name in names.items()}
-    return dict(enumerate(map(str, names))) if isinstance(names, list | tuple) else None
+    if isinstance(names, list | tuple):
+        names = dict(enumerate(names))
+    if not isinstance(names, Mapping):
+        return None
+    if not all(isinstance(name, str | int | float) for name in names.values()):
+        raise NotACheckpointError("has class names that are no text")
+    return {int(i): str(name) for i, name in names.items()}
