@@ -1,12 +1,15 @@
 import json
 import re
 from copy import deepcopy
+from importlib.metadata import PackageNotFoundError
 
+import cv2
 import pytest
 import torch
 from tiny import ARGUMENTS, contents, tiny_set, trained
 
 from swin_yolo.data.coco import CocoIndex
+from swin_yolo.engine import evaluate as evaluate_module
 from swin_yolo.engine.evaluate import evaluate, evaluate_predictions, match_classes
 from swin_yolo.engine.export import export
 from swin_yolo.engine.model import build_model, count_gflops, count_parameters, load_model
@@ -66,6 +69,16 @@ def test_metrics_json_says_what_was_scored_with_what(run, scored):
     assert metrics["seconds"] > 0
     assert torch.__version__.startswith(metrics["versions"]["torch"]) and "ultralytics" in metrics["versions"]
     assert metrics["per_class"]["block"]["boxes"] == 5 and metrics["per_class"]["bar"]["boxes"] == 3
+
+
+def test_versions_are_known_whichever_package_opencv_came_in(monkeypatch):
+    def version(name):
+        if name.startswith("opencv"):
+            raise PackageNotFoundError(name)
+        return "1.2.3"
+
+    monkeypatch.setattr(evaluate_module, "version", version)
+    assert evaluate_module.versions()["opencv"] == cv2.__version__
 
 
 def test_what_is_not_asked_for_is_not_written(run, tmp_path):

@@ -5,7 +5,7 @@ import yaml
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from swin_yolo.engine import recipe
-from swin_yolo.engine.recipe import KEYS, OPTIMIZERS, OWN_KEYS, load_recipe
+from swin_yolo.engine.recipe import KEYS, OPTIMIZERS, OWN_KEYS, load_recipe, unread_gains
 from swin_yolo.errors import InputError
 
 DEFAULT = Path(recipe.__file__).with_name("recipe.yaml")
@@ -94,3 +94,10 @@ def test_a_hyp_that_is_no_text_is_named(tmp_path):
     (tmp_path / "hyp.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"--hyp .*hyp.yaml: expected a YAML file"):
         load_recipe(tmp_path / "hyp.yaml")
+
+
+def test_gains_that_only_the_other_head_reads_are_found(tmp_path):
+    own = load_recipe(hyp(tmp_path, "anchor_t: 3.0\nanchor_cls: 0.4\nbox: 5.0\nlr0: 0.1\ncls: 0.5"))
+    assert unread_gains(own, anchor_based=False) == ["anchor_cls", "anchor_t"]
+    assert unread_gains(own, anchor_based=True) == ["box"], "cls is as in the default"
+    assert unread_gains(load_recipe(DEFAULT), anchor_based=True) == []

@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import re
+import subprocess
 from dataclasses import replace
 
 import cv2
@@ -273,6 +274,19 @@ def test_what_was_taken_is_reported_by_row(prepared, data, run, tmp_path, caplog
     assert trainer.args.pretrained_rows == []  # its rows 6 and 8 have none of our Swin rows
 
 
+@pytest.mark.parametrize(("head", "unread"), [(None, "anchor_t"), ("anchor", "dfl")])
+def test_gains_of_the_other_head_are_warned_of(prepared, data, tmp_path, caplog, head, unread):
+    hyp = tmp_path / "hyp.yaml"
+    hyp.write_text("anchor_t: 3.0\ndfl: 2.0\n")
+    prepared(CFG, data, save_dir=tmp_path / "run", hyp=hyp, head=head, device="cpu")
+    assert f"--hyp {hyp}: the head of {CFG} does not read {unread}, which" in caplog.text
+
+
+def test_one_number_freezes_so_many_rows_and_they_are_named(prepared, data, tmp_path, caplog):
+    trainer = prepared(CFG, data, save_dir=tmp_path / "run", freeze=["3"], device="cpu")
+    assert trainer.args.freeze == ["0", "1", "2"] and "Frozen: 0, 1, 2\n" in caplog.text
+
+
 def test_weights_that_would_run_code_are_refused_unless_trusted(prepared, data, tmp_path):
     weights, canary = tmp_path / "weights.pt", tmp_path / "canary"
     torch.save({"model": build_model(CFG, nc=2), "extra": Runs(canary)}, weights)
@@ -315,6 +329,18 @@ def test_best_pt_is_the_epoch_of_the_best_ap_and_training_stops_when_ap_stays(pl
     assert [row["AP"] for row in rows_of(folder)] == ["0.2", "0.5", "0.3", "0.4"]
     assert checkpoint(folder / "weights" / "best.pt")["train_metrics"]["AP"] == 0.5
     assert checkpoint(folder / "weights" / "last.pt")["train_metrics"]["AP"] == 0.4
+
+
+def test_a_failure_in_the_process_of_a_device_is_one_line(data, tmp_path, monkeypatch):
+    def fail(self):
+        raise subprocess.CalledProcessError(1, ["python", "-m", "torch.distributed.run"])
+
+    monkeypatch.setattr(train_module, "choose_device", lambda device: torch.device("cpu"))
+    monkeypatch.setattr(CocoTrainer, "__init__", lambda self, **_: None)
+    monkeypatch.setattr(CocoTrainer, "train", fail)
+    with pytest.raises(InputError, match=r"^--device 0,1: training stopped in the process of a device, which .*why$"):
+        train(CFG, data, save_dir=tmp_path / "run", **(ARGUMENTS | {"device": "0,1"}))
+    assert contents(tmp_path) == {}
 
 
 # Stopping and going on

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 import torch
 from tiny import BATCHES, NAMES, checkpoint, contents, tiny_set
 from torch import nn
+from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.utils.dist import generate_ddp_file
 
 from swin_yolo.engine.datasets import load_splits
@@ -42,6 +44,8 @@ def ready(data, tmp_path_factory):
         trainer = new_trainer(data, tmp_path_factory.mktemp("ready") / "run", **RECIPE)
         trainer.threads = torch.get_num_threads()
         torch.set_num_threads(threads)
+        trainer.theirs_asked = []
+        patch.setattr(ultralytics_trainer, "check_amp", lambda model: trainer.theirs_asked.append(model) or False)
         trainer._setup_train()
     yield trainer
     trainer.train_loader.close()
@@ -77,9 +81,10 @@ def step(gradient: torch.Tensor, *, clip_norm: float) -> torch.Tensor:
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         args=SimpleNamespace(clip_norm=clip_norm),
         ema=None,
+        _seen={"steps": 0},
     )
     CocoTrainer.optimizer_step(trainer)
-    assert model.weight.grad is None
+    assert model.weight.grad is None and trainer._seen["steps"] == 1
     return before - model.weight.detach()
 
 
@@ -114,7 +119,26 @@ def test_a_checkpoint_s_average_keeps_the_recipe_s_span(ready):
     assert ready.ema.decay(10**6) == pytest.approx(1 - 1 / (5.0 * BATCHES))
 
 
+def test_pretrained_blocks_learn_slower_by_the_recipe_s_layer_decay(ready, monkeypatch):
+    def rates(**arguments):
+        for name, value in arguments.items():
+            monkeypatch.setattr(ready.args, name, value)
+        optimizer = ready.build_optimizer(ready.model, "SGD", lr=0.1, momentum=0.8, decay=0.5)
+        return {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+
+    first, last = (stage.blocks[0].attn.qkv.weight for stage in (ready.model.model[6], ready.model.model[8]))
+    conv = ready.model.model[0].conv.weight
+    slowed = rates(layer_decay=0.5, pretrained_rows=[6, 8])
+    assert slowed[id(first)] < slowed[id(last)] < slowed[id(conv)] == 0.1
+    assert set(rates(layer_decay=0.5, pretrained_rows=[]).values()) == {0.1}
+    assert set(rates(layer_decay=1.0, pretrained_rows=[6, 8]).values()) == {0.1}
+
+
 # CPU, loaders, validation
+
+
+def test_ultralytics_check_of_amp_which_opens_a_file_of_its_own_is_not_run(ready):
+    assert ready.theirs_asked == [] and ready.amp is False
 
 
 def test_a_cpu_uses_every_core_and_the_workers_asked_for(ready):
@@ -197,6 +221,19 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_old_checkpoints(saving, monk
     assert (saving.last, saving.best) == (saving.wdir / "last.pt", saving.wdir / "best.pt")
 
 
+def test_after_a_loss_that_is_no_number_last_pt_is_gone_back_to_and_read_as_data(saving, monkeypatch):
+    saving.save_model()
+    theirs = pytest.fail
+    monkeypatch.setattr(ultralytics_trainer, "load_checkpoint", theirs)
+    for name, value in (("loss", torch.tensor(float("nan"))), ("start_epoch", 0), ("nan_recovery_attempts", 0)):
+        monkeypatch.setattr(saving, name, value, raising=False)
+    weight = saving.model.model[0].conv.weight
+    weight.data.fill_(float("nan"))
+    assert saving._handle_nan_recovery(1)
+    torch.testing.assert_close(weight.data, checkpoint(saving.last)["ema"].model[0].conv.weight.data.float())
+    assert ultralytics_trainer.load_checkpoint is theirs
+
+
 def test_what_a_killed_run_left_half_written_never_becomes_best_pt(saving):
     saving.save_model()
     best = saving.best.read_bytes()
@@ -251,6 +288,24 @@ def test_rows_after_the_checkpoint_s_epoch_are_taken_out(tmp_path):
 
 
 # DDP
+
+
+@pytest.mark.parametrize("error", [None, subprocess.CalledProcessError(1, "python")])
+def test_the_folder_of_a_run_on_several_devices_is_not_deleted(data, tmp_path, monkeypatch, error):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "results.csv").write_text("of an older run")
+    trainer = new_trainer(data, tmp_path, workers=0)
+    trainer.ddp, trainer.world_size, started = True, 2, []
+
+    def start(command, check):
+        started.append(command)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(ultralytics_trainer.subprocess, "run", start)
+    with pytest.raises(type(error)) if error else contextlib.nullcontext():
+        trainer.train()
+    assert len(started) == 1 and contents(tmp_path).keys() == {"notes.txt", "args.yaml"}
 
 
 def test_the_file_of_a_ddp_worker_builds_the_model_in_a_fresh_process(data, tmp_path):

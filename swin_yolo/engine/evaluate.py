@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
 from ultralytics.utils import TQDM
 
 from swin_yolo.data.coco import CocoIndex
@@ -207,5 +208,6 @@ def match_classes(weights: str | Path, names: dict[int, str], index: CocoIndex) 
 
 def versions() -> dict[str, str]:
     """What the numbers were made with."""
-    packages = ("swin-yolo", "torch", "ultralytics", "pycocotools", "numpy", "opencv-python")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = {name: version(name) for name in ("swin-yolo", "torch", "ultralytics", "pycocotools", "numpy")}
+    # OpenCV's own word: it comes in packages of several names.
+    return {"python": platform.python_version(), **packages, "opencv": cv2.__version__}

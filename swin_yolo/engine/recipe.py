@@ -34,6 +34,7 @@ _DEFAULT = Path(__file__).with_name("recipe.yaml")
 _OPTIMISATION = {"optimizer", "lr0", "lrf", "momentum", "weight_decay", "cos_lr", "nbs"}
 _WARMUP = {"warmup_epochs", "warmup_momentum", "warmup_bias_lr"}
 _GAINS = {"box", "cls", "dfl"}
+_ANCHOR_GAINS = {key for key in OWN_KEYS if key.startswith("anchor_")}
 _COLOUR = {"hsv_h", "hsv_s", "hsv_v", "bgr"}
 _GEOMETRY = {"degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "multi_scale"}
 _MIXING = {"mosaic", "mixup", "cutmix", "close_mosaic"}
@@ -78,6 +79,18 @@ def full_recipe(hyp: str | Path | None = None) -> dict[str, Any]:
     """
     defaults = {**DEFAULT_CFG_DICT, **OWN_KEYS}
     return {**{key: defaults[key] for key in KEYS}, **load_recipe(hyp)}
+
+
+def unread_gains(recipe: dict[str, Any], *, anchor_based: bool) -> list[str]:
+    """Keys that differ from the default recipe's and that only the other kind of head reads.
+
+    Args:
+        recipe: of `load_recipe`.
+        anchor_based: whether the head is the anchor-based one.
+    """
+    default = load_recipe()
+    other = _GAINS if anchor_based else _ANCHOR_GAINS
+    return sorted(key for key in other if recipe[key] != default[key])
 
 
 def _expected(key: str, value: Any) -> str | None:

@@ -1,6 +1,7 @@
 """Training: one public function, from arguments to a run folder."""
 
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from swin_yolo.engine.freeze import frozen_modules
 from swin_yolo.engine.model import build_model, check_imgsz
 from swin_yolo.engine.optimizer import SWIN_ROWS
 from swin_yolo.engine.pictures import draw_curves, draw_labels
-from swin_yolo.engine.recipe import load_recipe
+from swin_yolo.engine.recipe import load_recipe, unread_gains
 from swin_yolo.engine.run_folder import locked
 from swin_yolo.engine.trainer import CocoTrainer
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
+from swin_yolo.nn import AnchorDetect
 from swin_yolo.weights import Checkpoint, LoadReport, Refused, format_report, load_weights, read_checkpoint
 
 
@@ -89,7 +91,12 @@ def train(
     model = build_model(cfg, nc=splits["nc"], channels=splits["channels"], head=head, verbose=True)
     model.names = splits["names"]  # by which `load_weights` finds the rows of the classification head
     check_imgsz(imgsz, model)
+    if unread := unread_gains(recipe, anchor_based=isinstance(model.model[-1], AnchorDetect)):
+        # No mistake: models of both heads are compared by one recipe.
+        LOGGER.warning(f"--hyp {hyp}: the head of {cfg} does not read {', '.join(unread)}, which the other kind does")
     frozen = frozen_modules(freeze or (), model)
+    if frozen:
+        LOGGER.info(f"Frozen: {', '.join(frozen)}")
     pretrained: list[int] = []
     if weights is not None:
         report = load_weights_into(model, weights, trust=trust)
@@ -193,6 +200,9 @@ def _run(trainer: CocoTrainer, *, device: str, workers: int) -> Evaluation:
         if trainer.last.exists():
             LOGGER.info(f"\nStopped; go on with --resume {trainer.last}")
         raise
+    except subprocess.CalledProcessError as e:
+        # What went wrong in the process of a device is on the screen already, behind that process' traceback.
+        raise InputError(f"--device {device}: training stopped in the process of a device, which says above why") from e
     args = trainer.args
     evaluation = evaluate(
         trainer.best,

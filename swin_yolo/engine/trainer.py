@@ -88,6 +88,14 @@ class CocoTrainer(DetectionTrainer):
             fixed = {"task": "detect", "model": last, "resume": last, "pretrained": False}
             self.args = get_cfg({**DEFAULT_CFG_DICT, **OWN_ARGUMENTS, **saved, **changed, **fixed})
 
+    def train(self) -> None:
+        """Train, by a process per device if there are several."""
+        if self.ddp:
+            # Else ultralytics deletes the run folder, and with it the lock and what others keep there. Nothing but that
+            # is asked of the resume of the process that starts the others.
+            self.resume = True
+        super().train()
+
     def setup_model(self) -> dict[str, Any] | None:
         """The model given, or the one of the checkpoint to go on from; gives that checkpoint."""
         if isinstance(self.model, nn.Module) or not self.resume:
