@@ -9,6 +9,7 @@ import zipfile
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -266,6 +267,15 @@ def test_the_released_yolov5n_is_read():
     model = load_model(DATA / "yolov5n.pt")
     assert sum(p.numel() for p in model.parameters()) == 1_872_157
     assert type(model.model[-1]).__name__ == "AnchorDetect" and model.names[0] == "person"
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the COCO weights of YOLOv5n are not there")
+def test_anchors_that_a_yolov5_yaml_left_to_autoanchor_are_those_of_the_weights():
+    found = read_checkpoint(DATA / "yolov5n.pt")
+    chosen = {name: 1.5 * tensor if name.endswith(".anchors") else tensor for name, tensor in found.state_dict.items()}
+    model = rebuild(replace(found, yaml={**found.yaml, "anchors": 3}, state_dict=chosen))
+    assert torch.equal(model.model[-1].anchors, chosen["model.24.anchors"])
+    assert model.model[-1].na == 3
 
 
 # Files that would run code

@@ -9,6 +9,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from swin_yolo.errors import InputError, one_line
+from swin_yolo.nn.anchor import with_anchor_head
 
 from .class_branch import take_widths
 from .model_yaml import check_cost, check_model_yaml, check_values
@@ -78,9 +79,10 @@ def _parse(checkpoint: Checkpoint) -> tasks.DetectionModel:
         # Of a file that torch can unpickle, the model itself can be taken; its YAML is not built then.
         can_trust = checkpoint.file.suffix != ".safetensors"
         raise InputError(f"{e}{'; --trust takes the model as it was stored' if can_trust else ''}") from e
-    if checkpoint.kind == "yolov5" and d["head"][-1][2] == "Detect":
-        d["head"][-1][2] = "AnchorDetect"
     try:
+        if checkpoint.kind == "yolov5" and d["head"][-1][2] == "Detect":
+            # A YAML that leaves anchors to AutoAnchor has their number only; the weights bring those that it chose.
+            d = with_anchor_head(d)
         # Fresh weights are drawn to be replaced: the caller's random numbers go on as if they had not been.
         channels = d.get("channels", d.get("ch", 3))
         check_cost(d, channels, checkpoint.file.stat().st_size, where)
