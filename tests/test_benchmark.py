@@ -1,7 +1,9 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
+import torch
 from clips import read_video, small_checkpoint, write_video
 
 from swin_yolo.benchmark import SECTIONS, benchmark
@@ -11,6 +13,7 @@ from swin_yolo.benchmark.run import Settings, as_markdown
 from swin_yolo.benchmark.video import THEIRS, VideoSettings, video
 from swin_yolo.cli import benchmark as command
 from swin_yolo.cli import main
+from swin_yolo.errors import InputError
 from swin_yolo.timing import Timing
 
 
@@ -56,6 +59,25 @@ def test_every_way_goes_through_the_video_and_finds_the_same(tmp_path):
     (_, same) = table.remarks
     found = dict.fromkeys(re.findall(r" (\d+)[,.]", same.split("Boxes found: ")[1] + "."))
     assert len(found) == 1 and int(next(iter(found))) > 0, same
+
+
+def test_a_checkpoint_that_would_run_code_is_not_given_to_ultralytics(tmp_path):
+    canary = tmp_path / "canary"
+    torch.save({"model": Runs(canary)}, tmp_path / "evil.pt")
+    source = write_video(tmp_path / "clip.avi", 2)
+    with pytest.raises(InputError, match=r"--weights .*evil.pt"):
+        video(VideoSettings(tmp_path / "evil.pt", source, imgsz=64, rounds=1, exports=()))
+    assert not canary.exists()
+
+
+class Runs:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
 
 
 def test_a_drawn_video_is_as_long_and_large_as_asked(tmp_path):
