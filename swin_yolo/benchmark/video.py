@@ -71,8 +71,9 @@ def video(settings: VideoSettings) -> Table:
 
 def _ways(settings: VideoSettings, folder: Path) -> dict[str, Callable[[Path], int]]:
     """Functions that go through a video, write it annotated and give the number of boxes, by name."""
-    # Read as data and written anew: ultralytics unpickles what it is given.
-    copy = folder / f"{settings.weights.stem}.pt"
+    # Read as data and written anew: ultralytics unpickles what it is given. Under another name, since it would fetch
+    # yolov5nu.pt in the place of a yolov5n.pt.
+    copy = folder / "model.pt"
     torch.save({"model": load_model(settings.weights)}, copy)
     ours = partial(_ours, settings, folder)
     ways: dict[str, Callable[[Path], int]] = {THEIRS: partial(_theirs, settings, folder, copy, threads=None)}
