@@ -12,6 +12,7 @@ from torchvision.ops import StochasticDepth
 
 from .arguments import check_positive_int
 from .attention import WindowAttention, shifted_window_attention
+from .pieces import attention_in_pieces, in_pieces, mlp_in_pieces
 
 
 def nearest_num_heads(dim: int) -> int:
@@ -107,8 +108,16 @@ class SwinBlock(nn.Module):
         """(B, H, W, C) to (B, H, W, C), any H and W from 1 up."""
         if self.local is not None:
             x = x + self.local(x)
+        if in_pieces(x, self) and not (self.training and self.drop_path.p):
+            return self._in_pieces(x)
         x = x + self.drop_path(shifted_window_attention(self.norm1(x), self.attn, self.shift_size))
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def _in_pieces(self, x: Tensor) -> Tensor:
+        x = attention_in_pieces(x, self.norm1, self.attn, self.shift_size)
+        if self.mlp.local is not None:
+            return x.add_(self.mlp(self.norm2(x)))
+        return mlp_in_pieces(x, self.norm2, self.mlp.fc1, self.mlp.fc2)
 
 
 class SwinStage(nn.Module):

@@ -1,0 +1,146 @@
+import pytest
+import torch
+from swin_oracles import SIZES, by_size, random_map, randomised, torchvision_block
+from torch.utils.flop_counter import FlopCounterMode
+
+from swin_yolo.nn import SwinBlock, pieces
+from swin_yolo.nn.window import shifted_window_mask, window_partition
+
+exactly = {"rtol": 0, "atol": 1e-10}
+
+
+def block_of(window: int, shift_size: int, **kwargs) -> SwinBlock:
+    return randomised(SwinBlock(12, 3, window_size=window, shift_size=shift_size, **kwargs))
+
+
+def infer(block: SwinBlock, x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return block(x)
+
+
+@pytest.mark.parametrize("tokens", [1, 120, 2048], ids="pieces of {}".format)
+@pytest.mark.parametrize("shift", ["unshifted", "shifted"])
+@pytest.mark.parametrize("hw", SIZES, ids=by_size)
+def test_a_block_in_pieces_is_torchvisions(hw, shift, tokens, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE", tokens)
+    for window in (4, 7, 8):
+        block = block_of(window, window // 2 if shift == "shifted" else 0)
+        x = random_map(3, *hw, 12)
+        torch.testing.assert_close(infer(block, x), torchvision_block(block)(x), **exactly)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_precisions_come_near(dtype):
+    block, x = block_of(7, 3), random_map(1, 15, 17, 12)
+    expected = infer(block, x)
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 0.3}[dtype]
+    ours = infer(block.to(dtype), x.to(dtype))
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=tolerance)
+
+
+def test_autocast_computes_linear_layers_in_bf16(monkeypatch):
+    block, x = block_of(7, 3).float(), random_map(1, 14, 14, 12).float()
+    exact = infer(block, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = infer(block, x)
+    assert rounded.dtype == torch.float32
+    assert 1e-4 < (rounded - exact).abs().max() < 0.3
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_the_input_is_left_as_it_was(local):
+    block, x = block_of(7, 3, local=local), random_map(2, 9, 10, 12)
+    before = x.clone()
+    infer(block, x)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_with_and_without_gradients_the_same_comes_out(local):
+    block, x = block_of(7, 3, local=local), random_map(2, 9, 10, 12)
+    torch.testing.assert_close(infer(block, x), block(x).detach(), **exactly)
+
+
+def test_a_map_in_channels_first_order_is_taken_too():
+    block, x = block_of(7, 3), random_map(2, 12, 9, 10)
+    torch.testing.assert_close(infer(block, x.permute(0, 2, 3, 1)), infer(block, x.permute(0, 2, 3, 1).contiguous()))
+
+
+def test_gradients_never_go_by_pieces(monkeypatch):
+    monkeypatch.setattr("swin_yolo.nn.swin.attention_in_pieces", None)
+    block = block_of(7, 3)
+    block(random_map(1, 7, 7, 12)).sum().backward()
+    assert block.attn.qkv.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", ["attn", "attn.qkv", "mlp", "norm1"])
+def test_a_hook_sees_the_whole_map_once(name):
+    block, x = block_of(7, 3), random_map(2, 15, 17, 12)
+    seen = []
+    block.get_submodule(name).register_forward_hook(lambda module, args, output: seen.append(output.numel()))
+    out = infer(block, x)
+    assert len(seen) == 1 and seen[0] >= out.numel()
+
+
+def test_a_layer_put_in_the_place_of_a_linear_one_is_called():
+    class Negated(torch.nn.Linear):
+        def forward(self, x):
+            return -super().forward(x)
+
+    block, x = block_of(7, 3).float(), random_map(1, 7, 7, 12).float()
+    block.mlp.fc2 = Negated(48, 12)
+    torch.testing.assert_close(infer(block, x), block(x).detach(), rtol=0, atol=1e-4)
+
+
+def test_stochastic_depth_in_training_mode_still_drops():
+    block = block_of(7, 0, drop_path=1.0).train()
+    x = random_map(1, 7, 7, 12)
+    assert torch.equal(infer(block, x), x)
+
+
+def test_masks_of_a_layout_are_those_of_the_whole_map():
+    layout = pieces.layout(21, 30, 7, 3)
+    whole = shifted_window_mask(21, 35, 7, (3, 3))
+    assert torch.equal(layout.masks[layout.kinds], whole)
+
+
+def test_an_axis_of_one_window_is_not_masked():
+    layout = pieces.layout(5, 16, 7, 3)
+    assert torch.equal(layout.masks[layout.kinds], shifted_window_mask(7, 21, 7, (0, 3)))
+
+
+def test_tokens_beyond_the_map_are_told():
+    layout = pieces.layout(6, 8, 4, 0)
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    beyond = window_partition((rows >= 6)[None, :, :, None], 4)[..., 0]
+    assert torch.equal(layout.beyond, beyond)
+    place = window_partition((rows * 8 + columns)[None, :, :, None], 4)[..., 0]
+    assert torch.equal(layout.order[~beyond], place[~beyond])
+
+
+@pytest.mark.parametrize("tokens", [16, 64, 200])
+def test_pieces_cover_every_window_of_every_image_once(tokens, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE", tokens)
+    layout = pieces.layout(8, 12, 4, 2)
+    seen = []
+    for piece in pieces.pieces(layout, 5, 96):
+        assert piece.order.numel() <= max(tokens, 16) and len(piece.kinds) == len(piece.order)
+        seen += (piece.order + 96 * piece.images.start).flatten().tolist()
+    assert sorted(seen) == list(range(5 * 96))
+
+
+def test_no_flop_is_missed():
+    block, x = block_of(7, 3).float(), random_map(2, 14, 21, 12).float()
+    counts = []
+    for run in (block, lambda x: infer(block, x)):
+        with FlopCounterMode(display=False) as counter:
+            run(x)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
+
+
+def test_layouts_of_many_sizes_are_bounded():
+    for side in range(1, 200):
+        pieces.layout(side, side % 13 + 1, 7, 3)
+    assert pieces.layout.cache_info().currsize == pieces.LAYOUTS_KEPT
