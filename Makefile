@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test check format clean
 
-demo: $(INSTALLED) ## train yolov5s-swin on the built-in demo set and score it: about 6 minutes on 2 cores
+demo: $(INSTALLED) ## train yolov5s-swin on the built-in demo set and score it: about 7 minutes on 2 cores
 	$(BIN)/python tools/train.py --cfg yolov5s-swin.yaml --data demo.yaml --imgsz 160 --epochs 8 --batch-size 8 \
 		--cache ram --name demo --exist-ok
 	$(BIN)/python tools/val.py --weights runs/train/demo/weights/best.pt --data demo.yaml --imgsz 160 \
