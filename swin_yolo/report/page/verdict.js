@@ -81,7 +81,8 @@ function fairness() {
   const conditions = comparison.fairness;
   const unequal = conditions.filter((condition) => condition.same === false);
   const checked = conditions.filter((condition) => condition.same !== null);
-  const rest = checked.length < conditions.length ? `; ${conditions.length - checked.length} were not recorded` : "";
+  const unrecorded = conditions.length - checked.length;
+  const rest = unrecorded ? `; ${unrecorded} ${unrecorded === 1 ? "was" : "were"} not recorded` : "";
   const summary = unequal.length
     ? html("span", { class: "unfair" }, `⚠ Not a like-for-like comparison: ${unequal.map((c) => c.what).join(", ")}`)
     : html("span", null, `✓ Like for like: all ${checked.length} conditions that were checked are the same${rest}`);
