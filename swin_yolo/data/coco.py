@@ -5,17 +5,20 @@ n images, m boxes, nc classes. `category_id` is the JSON's number; `class_index`
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from ultralytics.utils import LOGGER
 
-from swin_yolo.data.coco_arrays import BoxArrays, box_arrays, category_table, image_table
-from swin_yolo.data.coco_json import read_coco_json
+from swin_yolo.data.coco_arrays import BoxArrays, SplitArrays
+from swin_yolo.data.file_names import FileNames
 from swin_yolo.data.image_files import check_image_file
+from swin_yolo.data.index_cache import load_entry, read_split
 from swin_yolo.errors import InputError
 
 
@@ -26,11 +29,14 @@ class CocoIndex:
     Every category of the JSON is a class, also one without a box (such as the row for the project's name that Roboflow
     puts first): the numbers of a trained model then depend on the category list alone, not on which boxes a split has.
 
+    The arrays of a large file are mapped from a cache (see `index_cache`), read-only, and a pickle of the index names
+    that place instead of holding them: all processes of a loader share them.
+
     Attributes:
         annotations_file: the JSON.
         images_dir: the folder that `file_names` are relative to.
         image_ids: (n,) int64, in the JSON's order, as everything else that is per image.
-        file_names: n names.
+        file_names: n names, made when they are asked for.
         sizes_wh: (n, 2) int32 width and height in pixels.
         category_ids: nc numbers, ascending; `category_ids[class_index]` is the category_id.
         names: nc class names.
@@ -42,12 +48,13 @@ class CocoIndex:
         annotation_ids: (m,) int64.
         dropped: number of boxes left out: width or height not positive, or wholly outside the image.
         clipped: number of boxes that reach out of the image, which `labels` clips.
+        entry: the cache entry that the arrays are mapped from, if any.
     """
 
     annotations_file: Path
     images_dir: Path
     image_ids: NDArray[np.int64]
-    file_names: tuple[str, ...]
+    file_names: FileNames
     sizes_wh: NDArray[np.int32]
     category_ids: tuple[int, ...]
     names: tuple[str, ...]
@@ -59,6 +66,7 @@ class CocoIndex:
     annotation_ids: NDArray[np.int64]
     dropped: int
     clipped: int
+    entry: Path | None
 
     @classmethod
     def from_json(cls, annotations_file: str | Path, images_dir: str | Path) -> "CocoIndex":
@@ -71,28 +79,43 @@ class CocoIndex:
             InputError: anything in the file that training or scoring could only guess about.
         """
         file = Path(annotations_file)
-        rows = read_coco_json(file)
-        category_ids, names = category_table(file, rows.categories)
-        image_ids, file_names, sizes_wh = image_table(file, rows.images)
-        boxes = box_arrays(file, rows.annotations, image_ids=image_ids, sizes_wh=sizes_wh, category_ids=category_ids)
-        _warn(file, boxes)
+        split, entry = read_split(file)
+        _warn(file, split.boxes)
+        return cls._of(split, file, Path(images_dir), entry)
+
+    @classmethod
+    def _of(cls, split: SplitArrays, annotations_file: Path, images_dir: Path, entry: Path | None) -> "CocoIndex":
         return cls(
-            annotations_file=file,
-            images_dir=Path(images_dir),
-            image_ids=image_ids,
-            file_names=file_names,
-            sizes_wh=sizes_wh,
-            category_ids=category_ids,
-            names=names,
-            box_offsets=boxes.offsets,
-            boxes_xywh=boxes.xywh,
-            class_indices=boxes.class_indices,
-            iscrowd=boxes.iscrowd,
-            areas=boxes.areas,
-            annotation_ids=boxes.annotation_ids,
-            dropped=boxes.dropped,
-            clipped=boxes.clipped,
+            annotations_file=annotations_file,
+            images_dir=images_dir,
+            image_ids=split.image_ids,
+            file_names=split.file_names,
+            sizes_wh=split.sizes_wh,
+            category_ids=split.category_ids,
+            names=split.names,
+            box_offsets=split.boxes.offsets,
+            boxes_xywh=split.boxes.xywh,
+            class_indices=split.boxes.class_indices,
+            iscrowd=split.boxes.iscrowd,
+            areas=split.boxes.areas,
+            annotation_ids=split.boxes.annotation_ids,
+            dropped=split.boxes.dropped,
+            clipped=split.boxes.clipped,
+            entry=entry,
         )
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle by the name of the cache entry if there is one."""
+        if self.entry is None:
+            return super().__reduce__()
+        return CocoIndex._opened, (self.entry, self.annotations_file, self.images_dir)
+
+    @classmethod
+    def _opened(cls, entry: Path, annotations_file: Path, images_dir: Path) -> "CocoIndex":
+        split = load_entry(entry)
+        if split is None:
+            raise InputError(f"{entry}: was removed from the cache while {annotations_file} was in use; start again")
+        return cls._of(split, annotations_file, images_dir, entry)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -114,13 +137,17 @@ class CocoIndex:
             be 0.
         """
         rows = self.rows(i)
-        single = ~self.iscrowd[rows]
+        boxes_xywh, class_indices, iscrowd = self.boxes_xywh[rows], self.class_indices[rows], self.iscrowd[rows]
+        if iscrowd.any():
+            boxes_xywh, class_indices = boxes_xywh[~iscrowd], class_indices[~iscrowd]
         size = self.sizes_wh[i].astype(np.float64)
-        left_top = self.boxes_xywh[rows][single, :2]
-        right_bottom = left_top + self.boxes_xywh[rows][single, 2:]
-        left_top, right_bottom = left_top.clip(0, size), right_bottom.clip(0, size)
-        boxes_cxcywhn = np.hstack(((left_top + right_bottom) / 2 / size, (right_bottom - left_top) / size))
-        return self.class_indices[rows][single], boxes_cxcywhn.astype(np.float32)
+        left_top = boxes_xywh[:, :2]
+        right_bottom = np.minimum(left_top + boxes_xywh[:, 2:], size)
+        left_top = np.maximum(left_top, 0)
+        boxes_cxcywhn = np.empty(boxes_xywh.shape, np.float32)
+        boxes_cxcywhn[:, :2] = (left_top + right_bottom) / 2 / size
+        boxes_cxcywhn[:, 2:] = (right_bottom - left_top) / size
+        return class_indices, boxes_cxcywhn
 
     def to_coco(self) -> COCO:
         """The ground truth for pycocotools: boxes as in the JSON, crowds included.
@@ -170,7 +197,7 @@ class CocoIndex:
 
     def check_files(self) -> None:
         """Raise InputError where an image is not on disk: the first 10 and how many."""
-        missing = [name for i, name in enumerate(self.file_names) if not self.image_file(i).is_file()]
+        missing = [name for name in self.file_names if not os.path.isfile(os.path.join(self.images_dir, name))]
         if missing:
             raise InputError(
                 f"{self.annotations_file}: {len(missing)} of {len(self)} images are not in {self.images_dir}: "

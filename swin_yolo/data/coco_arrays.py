@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from swin_yolo.data.coco_json import AnnotationRow, CategoryRow, ImageRow
+from swin_yolo.data.coco_json import read_coco_json
+from swin_yolo.data.coco_rows import AnnotationTable, CategoryRow, ImageRow
+from swin_yolo.data.file_names import FileNames
 from swin_yolo.errors import InputError
 
 _ROUNDING = 0.01  # pixels; coordinates are often written with two decimals
@@ -30,6 +32,33 @@ class BoxArrays:
     dropped: int
     clipped: int
     without_area: int
+
+
+@dataclass(frozen=True, eq=False)
+class SplitArrays:
+    """All that an annotations file says that is read; see `CocoIndex` for the fields."""
+
+    image_ids: NDArray[np.int64]
+    file_names: FileNames
+    sizes_wh: NDArray[np.int32]
+    category_ids: tuple[int, ...]
+    names: tuple[str, ...]
+    boxes: BoxArrays
+
+
+def split_arrays(file: Path) -> SplitArrays:
+    """A COCO detection file, read and checked.
+
+    Raises:
+        InputError: anything in the file that training or scoring could only guess about.
+    """
+    content = read_coco_json(file)
+    category_ids, names = category_table(file, content.categories)
+    image_ids, file_names, sizes_wh = image_table(file, content.images)
+    annotations = content.annotations
+    del content  # the images, as objects, take much room
+    boxes = box_arrays(file, annotations, image_ids=image_ids, sizes_wh=sizes_wh, category_ids=category_ids)
+    return SplitArrays(image_ids, file_names, sizes_wh, category_ids, names, boxes)
 
 
 def category_table(file: Path, rows: Sequence[CategoryRow]) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -58,7 +87,7 @@ def category_table(file: Path, rows: Sequence[CategoryRow]) -> tuple[tuple[int, 
     return tuple(names), tuple(names.values())
 
 
-def image_table(file: Path, rows: Sequence[ImageRow]) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.int32]]:
+def image_table(file: Path, rows: Sequence[ImageRow]) -> tuple[NDArray[np.int64], FileNames, NDArray[np.int32]]:
     """(n,) image ids, file names and (n, 2) width and height, in the file's order.
 
     Raises:
@@ -77,37 +106,31 @@ def image_table(file: Path, rows: Sequence[ImageRow]) -> tuple[NDArray[np.int64]
             raise InputError(f"{file}: images {first[name]} and {row.id} have the same file_name, {row.file_name!r}")
         first[name] = row.id
     sizes_wh = np.array([(row.width, row.height) for row in rows], dtype=np.int32)
-    return image_ids, tuple(row.file_name for row in rows), sizes_wh
+    return image_ids, FileNames.of(row.file_name for row in rows), sizes_wh
 
 
 def box_arrays(
     file: Path,
-    rows: Sequence[AnnotationRow],
+    rows: AnnotationTable,
     *,
     image_ids: NDArray[np.int64],
     sizes_wh: NDArray[np.int32],
     category_ids: tuple[int, ...],
 ) -> BoxArrays:
-    """The boxes that have a positive size inside their image, as arrays.
+    """The boxes that have a positive size inside their image, as arrays; `rows` are used up for the sake of memory.
 
     Raises:
         InputError: an id twice, an unknown image or category id, NaN or infinity, or no box to train on at all.
     """
-    annotation_ids = np.array([row.id for row in rows], dtype=np.int64)
-    repeated = _first_repeated(annotation_ids)
+    repeated = _first_repeated(rows["id"])
     if repeated is not None:
         raise InputError(f"{file}: annotation id {repeated} is used by more than one annotation; ids must be unique")
-    images = _places(np.array([row.image_id for row in rows], dtype=np.int64), image_ids)
-    classes = _places(np.array([row.category_id for row in rows], dtype=np.int64), np.array(category_ids))
-    xywh = np.array([row.bbox for row in rows], dtype=np.float64).reshape(-1, 4)
-    given_areas = np.array([-1.0 if row.area is None else row.area for row in rows], dtype=np.float64)
-    without_area = np.array([row.area is None for row in rows], dtype=bool)
-    _check_rows(file, rows, images, classes, xywh, given_areas, category_ids)
+    images = _places(rows["image_id"], image_ids)
+    classes = _places(rows["category_id"], np.array(category_ids))
+    _check_rows(file, rows, images, classes, category_ids)
 
-    left_top, right_bottom, wh = xywh[:, :2], xywh[:, :2] + xywh[:, 2:], sizes_wh[images]  # m 2
-    inside = np.all(np.minimum(right_bottom, wh) > np.maximum(left_top, 0), axis=1)
-    reaches_out = np.any((left_top < -_ROUNDING) | (right_bottom > wh + _ROUNDING), axis=1)
-    iscrowd = np.array([bool(row.iscrowd) for row in rows], dtype=bool)
+    inside, reaches_out = _inside(rows["bbox"], sizes_wh, images)
+    iscrowd = rows.take("iscrowd")
     if not (inside & ~iscrowd).any():
         raise InputError(
             f"{file}: has no box to train on or to score: {len(rows)} annotations, {int((~inside).sum())} of them "
@@ -116,16 +139,18 @@ def box_arrays(
     order = np.argsort(images, kind="stable")
     order = order[inside[order]]
     per_image = np.bincount(images[order], minlength=len(image_ids))
+    del images
+    xywh, without_area = rows.take("bbox")[order], rows.take("without_area")[order]
     return BoxArrays(
         offsets=np.concatenate(([0], np.cumsum(per_image))).astype(np.int64),
-        xywh=xywh[order],
+        xywh=xywh,
         class_indices=classes[order].astype(np.int32),
         iscrowd=iscrowd[order],
-        areas=np.where(without_area, xywh[:, 2] * xywh[:, 3], given_areas)[order],
-        annotation_ids=annotation_ids[order],
+        areas=np.where(without_area, xywh[:, 2] * xywh[:, 3], rows.take("area")[order]),
+        annotation_ids=rows.take("id")[order],
         dropped=int((~inside).sum()),
         clipped=int((inside & reaches_out).sum()),
-        without_area=int(without_area[order].sum()),
+        without_area=int(without_area.sum()),
     )
 
 
@@ -135,36 +160,51 @@ def _class_name(row: CategoryRow, rows: Sequence[CategoryRow]) -> str:
     return f"{row.name} (supercategory)" if is_parent and taken else row.name
 
 
+def _inside(
+    xywh: NDArray[np.float64], sizes_wh: NDArray[np.int32], images: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(m,) whether a box has a positive size inside its image, and (m,) whether it reaches out of it."""
+    inside, reaches_out = np.ones(len(xywh), np.bool_), np.zeros(len(xywh), np.bool_)
+    for axis in (0, 1):  # one at a time, which takes half the room
+        low, wh = xywh[:, axis], sizes_wh[images, axis]
+        high = low + xywh[:, 2 + axis]
+        reaches_out |= (low < -_ROUNDING) | (high > wh + _ROUNDING)
+        inside &= np.minimum(high, wh) > np.maximum(low, 0)
+    return inside, reaches_out
+
+
 def _check_rows(
     file: Path,
-    rows: Sequence[AnnotationRow],
+    rows: AnnotationTable,
     images: NDArray[np.int64],
     classes: NDArray[np.int64],
-    xywh: NDArray[np.float64],
-    areas: NDArray[np.float64],
     category_ids: tuple[int, ...],
 ) -> None:
     """Raise InputError for the first annotation that points to nothing or holds no numbers."""
-    for row in _first(rows, images < 0):
-        raise InputError(f"{file}: annotation {row.id} has image_id {row.image_id}, which no entry of 'images' has")
-    for row in _first(rows, classes < 0):
-        raise InputError(
-            f"{file}: annotation {row.id} has category_id {row.category_id}; 'categories' declares {list(category_ids)}"
-        )
-    for row in _first(rows, ~np.all(np.isfinite(xywh), axis=1)):
-        raise InputError(f"{file}: annotation {row.id} has bbox {list(row.bbox)}; expected four finite numbers")
-    for row in _first(rows, ~np.isfinite(areas)):
-        raise InputError(f"{file}: annotation {row.id} has area {row.area}; expected a finite number")
+    for i in _first(images < 0):
+        what = f"image_id {rows['image_id'][i]}, which no entry of 'images' has"
+        raise InputError(f"{file}: annotation {rows['id'][i]} has {what}")
+    for i in _first(classes < 0):
+        what = f"category_id {rows['category_id'][i]}; 'categories' declares {list(category_ids)}"
+        raise InputError(f"{file}: annotation {rows['id'][i]} has {what}")
+    for i in _first(~np.isfinite(rows["bbox"]).all(axis=1)):
+        what = f"bbox {rows['bbox'][i].tolist()}; expected four finite numbers"
+        raise InputError(f"{file}: annotation {rows['id'][i]} has {what}")
+    for i in _first(~np.isfinite(rows["area"])):
+        what = f"area {rows['area'][i]}; expected a finite number"
+        raise InputError(f"{file}: annotation {rows['id'][i]} has {what}")
 
 
-def _first(rows: Sequence[AnnotationRow], wrong: NDArray[np.bool_]) -> list[AnnotationRow]:
-    """The first row that is wrong, if any."""
-    return [rows[int(i)] for i in np.flatnonzero(wrong)[:1]]
+def _first(wrong: NDArray[np.bool_]) -> list[int]:
+    """The first place that is wrong, if any."""
+    return np.flatnonzero(wrong)[:1].tolist()
 
 
 def _first_repeated(ids: NDArray[np.int64]) -> int | None:
-    unique, counts = np.unique(ids, return_counts=True)
-    repeated = unique[counts > 1]
+    if (ids[1:] > ids[:-1]).all():
+        return None  # as most files have them, and quicker than sorting
+    ids = np.sort(ids)
+    repeated = ids[1:][ids[1:] == ids[:-1]]
     return int(repeated[0]) if len(repeated) else None
 
 

@@ -2,49 +2,31 @@
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, BinaryIO
 
 import msgspec
 
+from swin_yolo.data.coco_rows import AnnotationRow, AnnotationTable, CategoryRow, ImageRow
+from swin_yolo.data.coco_stream import NotStreamedError, stream_coco_json
 from swin_yolo.errors import InputError
 
-_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_Pixels = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # is not JSON
 _SINGULAR = {"images": "image", "annotations": "annotation", "categories": "category"}
 
 
-class ImageRow(msgspec.Struct, gc=False):
-    """One entry of `images`; sizes in pixels."""
-
-    id: _Int64
-    file_name: str
-    width: _Pixels
-    height: _Pixels
-
-
-class AnnotationRow(msgspec.Struct, gc=False):
-    """One entry of `annotations`; bbox is left, top, width, height and area is in square pixels."""
-
-    id: _Int64
-    image_id: _Int64
-    category_id: _Int64
-    bbox: tuple[float, float, float, float]
-    area: float | None = None
-    iscrowd: bool | int = 0
-
-
-class CategoryRow(msgspec.Struct, gc=False):
-    """One entry of `categories`."""
-
-    id: _Int64
-    name: str
-    supercategory: str | None = None
-
-
-class CocoJson(msgspec.Struct):
+@dataclass(frozen=True, eq=False)
+class CocoJson:
     """The three lists of a COCO detection file."""
 
+    images: Sequence[ImageRow]
+    annotations: AnnotationTable
+    categories: Sequence[CategoryRow]
+
+
+class _Whole(msgspec.Struct):
     images: list[ImageRow]
     annotations: list[AnnotationRow]
     categories: list[CategoryRow]
@@ -60,16 +42,34 @@ def read_coco_json(annotations_file: Path) -> CocoJson:
         InputError: the file cannot be read, is not JSON, or lacks a field; names the place.
     """
     try:
-        raw = annotations_file.read_bytes().removeprefix(b"\xef\xbb\xbf")  # a byte order mark is not JSON
+        with annotations_file.open("rb") as stream:
+            return _read_by_and_by(stream) or _read_whole(annotations_file)
     except OSError as error:
         raise InputError(f"{annotations_file}: cannot be read as a COCO JSON file: {error.strerror}") from error
+
+
+def _read_by_and_by(stream: BinaryIO) -> CocoJson | None:
+    """The rows, in little memory; None where that does not go."""
+    annotations = AnnotationTable()
     try:
-        return msgspec.json.decode(raw, type=CocoJson)
+        images, categories = stream_coco_json(stream, annotations.extend)
+    except NotStreamedError:
+        return None
+    return CocoJson(images, annotations, categories)
+
+
+def _read_whole(annotations_file: Path) -> CocoJson:
+    raw = annotations_file.read_bytes().removeprefix(_BYTE_ORDER_MARK)
+    try:
+        rows = msgspec.json.decode(raw, type=_Whole)
     except msgspec.MsgspecError:
-        return _read_again(annotations_file, raw)
+        rows = _read_again(annotations_file, raw)
+    annotations = AnnotationTable()
+    annotations.extend(rows.annotations)
+    return CocoJson(rows.images, annotations, rows.categories)
 
 
-def _read_again(annotations_file: Path, raw: bytes) -> CocoJson:
+def _read_again(annotations_file: Path, raw: bytes) -> _Whole:
     """The rows by Python's own parser, which is slower, takes NaN, and says where the text breaks off."""
     try:
         content = json.loads(raw)
@@ -81,7 +81,7 @@ def _read_again(annotations_file: Path, raw: bytes) -> CocoJson:
     except UnicodeDecodeError as error:
         raise InputError(f"{annotations_file}: is not JSON: byte {error.start} is not UTF-8 text") from error
     try:
-        return msgspec.convert(content, type=CocoJson)
+        return msgspec.convert(content, type=_Whole)
     except msgspec.ValidationError as error:
         raise InputError(f"{annotations_file}: {_explain(content, str(error))}") from error
 

@@ -1,5 +1,6 @@
 """A COCO split as an ultralytics dataset: its mosaic, mixup, HSV, letterbox, caches and loaders, our labels."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER
 
 from swin_yolo.data.coco import CocoIndex
 from swin_yolo.data.image_files import check_size, undecodable
+from swin_yolo.data.image_lists import CachedImageFiles, ImageFiles, Kept, Labels, Rows, SizeList
+from swin_yolo.data.image_tensor import PlanarFormat
 from swin_yolo.errors import InputError
 
 CHECKED_AT_ONCE = 2000  # images; a larger set's headers are read as its images are loaded
@@ -24,6 +27,13 @@ class CocoDataset(YOLODataset):
     Nothing is written beside the images (ultralytics would put a .cache file there) except by `cache="disk"`, which
     asks for it. Without it a .npy file beside an image is the user's and is not touched.
     """
+
+    format_class = PlanarFormat
+    im_files: Any
+    labels: Any
+    ims: Any
+    im_hw0: Any
+    im_hw: Any
 
     def __init__(
         self,
@@ -64,6 +74,7 @@ class CocoDataset(YOLODataset):
                 2000 images are checked for missing files here and for the rest when an image is loaded.
         """
         self.index = index
+        self._by_file: NDArray[np.int64] | None = None  # places of the images by their paths; made when asked for
         self._npy_asked_for = isinstance(cache, str) and cache.lower() == "disk"
         index.check_files()
         if len(index) <= CHECKED_AT_ONCE:
@@ -87,20 +98,47 @@ class CocoDataset(YOLODataset):
             task="detect",
             data={"names": dict(enumerate(index.names)), "nc": len(index.names), "channels": 3},
         )
+        if self.cache == "ram":
+            self.im_hw0, self.im_hw = SizeList(self.im_hw0), SizeList(self.im_hw)
+        else:
+            self.ims, self.im_hw0, self.im_hw = Kept(), Kept(), Kept()
 
     def image_id_of(self, im_file: str) -> int:
-        """The COCO image id of a batch's `im_file`."""
-        return int(self.index.image_ids[self._row_of[im_file]])
+        """The COCO image id of a batch's `im_file`.
 
-    def get_img_files(self, img_path: str | list[str]) -> list[str]:
+        Raises:
+            KeyError: the file is not of this dataset.
+        """
+        if self._by_file is None:
+            self._by_file = np.array(sorted(range(self.ni), key=self.im_files.__getitem__))
+        place = bisect_left(self._by_file, im_file, key=self.im_files.__getitem__)
+        i = self._by_file[min(place, self.ni - 1)]
+        if self.im_files[i] != im_file:
+            raise KeyError(f"{im_file} is no image of {self.index.annotations_file}")
+        return int(self.index.image_ids[self._rows[i]])
+
+    def get_img_files(self, img_path: str | list[str]) -> ImageFiles:
         """Paths of the images in use, in the JSON's order; `img_path` is not read, the index has them."""
-        rows = evenly_spaced(len(self.index), self.fraction)
-        self._row_of = {str(self.index.image_file(row)): row for row in rows}
-        return list(self._row_of)
+        self._rows: Rows = evenly_spaced(len(self.index), self.fraction)
+        return ImageFiles(self.index, self._rows)
 
-    def get_labels(self) -> list[dict[str, Any]]:
-        """One dict per image, as ultralytics reads them from txt files; an image without boxes has 0 rows."""
-        return [self._label(im_file) for im_file in self.im_files]
+    def get_labels(self) -> Labels:
+        """One dict per image."""
+        return Labels(self.index, self._rows)
+
+    def update_labels(self, include_class: list[int] | None) -> None:
+        """Leave boxes of some classes only, and make all classes 0 if `single_cls`."""
+        self.labels = Labels(self.index, self._rows, classes=include_class, single_cls=self.single_cls)
+
+    def set_rectangle(self) -> None:
+        """Sort images by aspect ratio and set the batches' shapes, as ultralytics does."""
+        labels = self.labels
+        # It wants lists and sorts them: of shapes, and of places to read the order from.
+        self.labels = [{"shape": (height, width)} for width, height in self.index.sizes_wh[self._rows].tolist()]
+        self.im_files = range(self.ni)
+        super().set_rectangle()
+        self._rows = np.asarray(self._rows)[self.im_files]
+        self.im_files, self.labels = ImageFiles(self.index, self._rows), labels.reordered(self._rows)
 
     def load_image(
         self, i: int, rect_mode: bool = True, resize_short: bool = False
@@ -110,22 +148,24 @@ class CocoDataset(YOLODataset):
         Raises:
             InputError: the file is gone, does not decode, or has not the size that the JSON says.
         """
-        image_file, annotations_file = Path(self.im_files[i]), self.index.annotations_file
+        annotations_file = self.index.annotations_file
         try:
             image, original_hw, resized_hw = super().load_image(i, rect_mode, resize_short)
         except (OSError, cv2.error) as error:
+            image_file = Path(self.im_files[i])
             if not image_file.is_file():
                 raise InputError(f"{image_file}: the image is no longer there; {annotations_file} lists it") from error
             why = "OpenCV cannot read it"
             raise undecodable(image_file, annotations_file=annotations_file, why=why) from error
-        width, height = self.index.sizes_wh[self._row_of[str(image_file)]].tolist()
+        width, height = self.index.sizes_wh[self._rows[i]].tolist()
         if (height, width) != tuple(original_hw):
             file_wh = (original_hw[1], original_hw[0])
-            check_size(file_wh, image_file=image_file, json_wh=(width, height), annotations_file=annotations_file)
+            image_file, json_wh = Path(self.im_files[i]), (width, height)
+            check_size(file_wh, image_file=image_file, json_wh=json_wh, annotations_file=annotations_file)
         return image, original_hw, resized_hw
 
     @property
-    def npy_files(self) -> Sequence[Path]:
+    def npy_files(self) -> CachedImageFiles:
         """Where ultralytics looks for, and puts, decoded images; a path that cannot exist unless they were asked for.
 
         Without this it loads, rewrites or deletes whatever .npy lies beside an image.
@@ -134,26 +174,12 @@ class CocoDataset(YOLODataset):
 
     @npy_files.setter
     def npy_files(self, files: Sequence[Path]) -> None:
-        self._npy_files = files if self._npy_asked_for else [Path(f) / "not-cached.npy" for f in self.im_files]
-
-    def _label(self, im_file: str) -> dict[str, Any]:
-        row = self._row_of[im_file]
-        width, height = self.index.sizes_wh[row].tolist()
-        class_indices, boxes_cxcywhn = self.index.labels(row)
-        return {
-            "im_file": im_file,
-            "shape": (height, width),
-            "cls": class_indices.astype(np.float32)[:, None],  # k 1
-            "bboxes": boxes_cxcywhn,  # k 4
-            "segments": [],
-            "keypoints": None,
-            "normalized": True,
-            "bbox_format": "xywh",
-        }
+        """Take the place of ultralytics' list of what is beside the images."""
+        self._npy_files = CachedImageFiles(self.index, self._rows, beside_images=self._npy_asked_for)
 
 
-def evenly_spaced(n: int, fraction: float | int) -> list[int]:
+def evenly_spaced(n: int, fraction: float | int) -> Rows:
     """Which of n images to use: all for 1.0, that part of them for a float, that many for an int; at least one."""
     count = fraction if isinstance(fraction, int) else round(n * fraction)
     count = min(max(count, 1), n)
-    return [i * n // count for i in range(count)]
+    return range(n) if count == n else np.arange(count, dtype=np.int64) * n // count

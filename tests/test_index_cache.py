@@ -1,0 +1,327 @@
+import json
+import os
+import pickle
+import shutil
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coco_files import CONTENT, content, save
+
+import swin_yolo.data.coco as coco_module
+import swin_yolo.data.index_cache as cache_module
+from swin_yolo.data.coco import CocoIndex
+from swin_yolo.data.coco_arrays import split_arrays
+from swin_yolo.data.index_cache import cache_dir, load_entry, read_split, store_entry
+from swin_yolo.errors import InputError
+from swin_yolo.files import sha256
+
+ARRAYS = ("image_ids", "sizes_wh", "box_offsets", "boxes_xywh", "class_indices", "iscrowd", "areas", "annotation_ids")
+
+
+@pytest.fixture(autouse=True)
+def small_files_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWIN_YOLO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache_module, "CACHED_FROM", 0)
+    monkeypatch.setattr(cache_module, "_unwritable", set())
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    said = []
+    monkeypatch.setattr(coco_module.LOGGER, "warning", said.append)
+    return said
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often a JSON was decoded."""
+    calls = []
+
+    def counted(file):
+        calls.append(file)
+        return split_arrays(file)
+
+    monkeypatch.setattr(cache_module, "split_arrays", counted)
+    return calls
+
+
+def index_of(folder, what=CONTENT, name="set.json"):
+    return CocoIndex.from_json(save(folder / "data", what, name=name), folder / "data")
+
+
+def entries():
+    return sorted(cache_dir().iterdir())
+
+
+def assert_same(a, b):
+    for name in ARRAYS:
+        assert getattr(a, name).dtype == getattr(b, name).dtype
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    for name in ("category_ids", "names", "dropped", "clipped", "annotations_file", "images_dir"):
+        assert getattr(a, name) == getattr(b, name)
+    assert list(a.file_names) == list(b.file_names)
+
+
+# What comes out
+
+
+def test_the_second_time_is_the_same_without_reading_the_json(tmp_path, monkeypatch, reads):
+    monkeypatch.setattr(cache_module, "CACHED_FROM", 2**20)
+    plain = index_of(tmp_path)
+    monkeypatch.setattr(cache_module, "CACHED_FROM", 0)
+    assert plain.entry is None
+    assert_same(plain, index_of(tmp_path))
+    assert len(reads) == 2
+    assert_same(plain, index_of(tmp_path))
+    assert len(reads) == 2
+
+
+def test_a_small_file_is_not_cached(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "CACHED_FROM", 2**20)
+    assert index_of(tmp_path).entry is None
+    assert not cache_dir().exists()
+
+
+def test_arrays_are_mapped_read_only(tmp_path):
+    index = index_of(tmp_path)
+    with pytest.raises(ValueError, match="read-only"):
+        index.boxes_xywh[0] = 0
+    mapped = Path("/proc/self/maps").read_text() if Path("/proc/self/maps").exists() else str(index.entry)
+    assert str(index.entry) in mapped
+
+
+def test_nothing_is_written_into_the_folder_of_the_set(tmp_path):
+    index_of(tmp_path)
+    assert [file.name for file in (tmp_path / "data").iterdir()] == ["set.json"]
+
+
+def test_what_was_dropped_and_clipped_is_said_every_time(tmp_path, warnings):
+    what = content()
+    what["annotations"][0]["bbox"] = [3, 6, 0, 5]
+    what["annotations"][1]["bbox"] = [-10, 10, 30, 20]
+    del what["annotations"][3]["area"]
+    for _ in range(2):
+        index_of(tmp_path, what)
+    assert len(warnings) == 2
+    assert warnings[0] == warnings[1]
+    for words in ("1 boxes without", "1 boxes that reach out", "1 annotations without 'area'"):
+        assert words in warnings[1]
+
+
+def test_a_copy_elsewhere_finds_the_entry_and_keeps_its_own_paths(tmp_path, reads):
+    index_of(tmp_path)
+    copy = index_of(tmp_path / "elsewhere", name="other.json")
+    assert len(reads) == 1
+    assert copy.annotations_file == tmp_path / "elsewhere" / "data" / "other.json"
+    assert copy.image_file(1) == tmp_path / "elsewhere" / "data" / "b.jpg"
+
+
+def test_a_changed_file_is_read_anew(tmp_path):
+    before = index_of(tmp_path)
+    what = content()
+    what["annotations"][0]["bbox"] = [4, 6, 12, 15]
+    file = before.annotations_file
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    after = index_of(tmp_path, what)
+    os.utime(file, ns=times)  # neither its time nor its length tells
+    assert after.entry != before.entry
+    assert after.boxes_xywh[2].tolist() == [4, 6, 12, 15]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, monkeypatch):
+    def slow(file):
+        split = split_arrays(file)
+        file.write_text(json.dumps(content()) + " ")
+        return split
+
+    monkeypatch.setattr(cache_module, "split_arrays", slow)
+    assert index_of(tmp_path).entry is None
+    assert not cache_dir().exists()
+
+
+def test_the_environment_names_the_folder_and_else_it_is_the_user_s(tmp_path, monkeypatch):
+    assert cache_dir() == tmp_path / "cache" / "indexes"
+    monkeypatch.delenv("SWIN_YOLO_CACHE")
+    monkeypatch.setattr(cache_module.platformdirs, "user_cache_dir", lambda name: f"/home/user/.cache/{name}")
+    assert cache_dir() == Path("/home/user/.cache/swin_yolo/indexes")
+
+
+# Processes
+
+
+def test_a_pickle_names_the_entry_and_finds_it_again(tmp_path, reads):
+    index = index_of(tmp_path)
+    pickled = pickle.dumps(index)
+    assert len(pickled) < 1000
+    assert_same(pickle.loads(pickled), index)
+    assert len(reads) == 1
+
+
+def test_an_index_that_is_not_cached_is_pickled_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "CACHED_FROM", 2**20)
+    index = index_of(tmp_path)
+    assert_same(pickle.loads(pickle.dumps(index)), index)
+
+
+def test_an_entry_that_is_gone_when_a_pickle_is_opened_is_named(tmp_path):
+    pickled = pickle.dumps(index_of(tmp_path))
+    shutil.rmtree(cache_dir())
+    with pytest.raises(InputError, match=r"was removed from the cache while .*set\.json was in use"):
+        pickle.loads(pickled)
+
+
+def write_again_and_again(file):
+    place = cache_dir() / f"{sha256(file)}-v{cache_module.VERSION}"
+    for _ in range(30):
+        split, _ = read_split(file)
+        assert split.boxes.annotation_ids.tolist() == [18, 19, 17, 21]
+        (place / "areas.npy").unlink(missing_ok=True)  # broken for all
+        store_entry(place, split_arrays(file))
+    assert not cache_module._unwritable
+    store_entry(place, split_arrays(file))
+
+
+def test_processes_that_write_the_same_entry_at_once_do_each_other_no_harm(tmp_path):
+    file = save(tmp_path / "data")
+    processes = [get_context("fork").Process(target=write_again_and_again, args=(file,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    (entry,) = entries()
+    assert load_entry(entry) is not None
+
+
+def test_the_loser_of_two_writers_leaves_the_other_s_entry(tmp_path):
+    index = index_of(tmp_path)
+    inode = (index.entry / "boxes_xywh.npy").stat().st_ino
+    store_entry(index.entry, split_arrays(index.annotations_file))
+    assert (index.entry / "boxes_xywh.npy").stat().st_ino == inode
+    assert entries() == [index.entry]
+
+
+# Entries and folders that cannot be used
+
+
+def cut_off(entry):
+    file = entry / "boxes_xywh.npy"
+    file.write_bytes(file.read_bytes()[:-8])
+
+
+def empty(entry):
+    (entry / "areas.npy").write_bytes(b"")
+
+
+def missing(entry):
+    (entry / "iscrowd.npy").unlink()
+
+
+def other_type(entry):
+    np.save(entry / "class_indices.npy", np.zeros(4, np.int64))
+
+
+def other_length(entry):
+    np.save(entry / "annotation_ids.npy", np.zeros(3, np.int64))
+
+
+def zeroed(entry):
+    np.save(entry / "box_offsets.npy", np.zeros(4, np.int64))
+
+
+def no_json(entry):
+    (entry / "split.json").write_text("{")
+
+
+def other_json(entry):
+    (entry / "split.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_off, empty, missing, other_type, other_length, zeroed, no_json, other_json], ids=lambda d: d.__name__
+)
+def test_a_broken_entry_is_made_again(tmp_path, reads, damage):
+    index = index_of(tmp_path)
+    damage(index.entry)
+    assert_same(index_of(tmp_path), index_of(tmp_path))
+    assert len(reads) == 2
+    assert entries() == [index.entry]
+
+
+@pytest.mark.parametrize("in_the_way", ["cache", "cache/indexes"])
+def test_a_folder_that_cannot_be_written_to_is_said_once_and_does_no_harm(tmp_path, warnings, in_the_way):
+    place = tmp_path / in_the_way
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("a file")
+    for _ in range(2):
+        index = index_of(tmp_path)
+        assert index.entry is None
+        assert index.annotation_ids.tolist() == [18, 19, 17, 21]
+    (said,) = warnings
+    assert "cannot be written to" in said
+    assert str(cache_dir()) in said
+    assert "set SWIN_YOLO_CACHE" in said
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, warnings):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache_module.np, "save", full)
+    assert index_of(tmp_path).entry is None
+    assert entries() == []
+    assert "No space left" in warnings[0]
+
+
+def test_a_missing_file_is_named_as_without_a_cache(tmp_path):
+    with pytest.raises(InputError, match=r"none\.json: cannot be read as a COCO JSON file: No such file"):
+        CocoIndex.from_json(tmp_path / "none.json", tmp_path)
+
+
+# How much is kept
+
+
+def other(number):
+    what = content()
+    what["images"][0]["file_name"] = f"other{number}.jpg"
+    return what
+
+
+def test_entries_not_used_for_the_longest_time_go_first(tmp_path, monkeypatch):
+    first, second = index_of(tmp_path), index_of(tmp_path, other(0))
+    for age, index in enumerate((first, second), start=1):  # the first was used later
+        os.utime(index.entry, (time.time() - 100 * age,) * 2)
+    size = sum(file.stat().st_size for file in first.entry.iterdir())
+    monkeypatch.setattr(cache_module, "KEPT", int(2.5 * size))
+    third = index_of(tmp_path, other(1))
+    assert entries() == sorted([first.entry, third.entry])
+
+
+def test_use_counts_not_age(tmp_path, monkeypatch):
+    first, second = index_of(tmp_path), index_of(tmp_path, other(0))
+    for age, index in enumerate((second, first), start=1):
+        os.utime(index.entry, (time.time() - 100 * age,) * 2)
+    index_of(tmp_path)  # uses the first
+    monkeypatch.setattr(cache_module, "KEPT", int(2.5 * sum(f.stat().st_size for f in first.entry.iterdir())))
+    third = index_of(tmp_path, other(1))
+    assert entries() == sorted([first.entry, third.entry])
+
+
+def test_an_entry_larger_than_all_that_may_be_kept_is_kept_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "KEPT", 1)
+    index_of(tmp_path)
+    second = index_of(tmp_path, other(0))
+    assert entries() == [second.entry]
+
+
+def test_what_a_killed_writer_left_goes_after_a_day(tmp_path):
+    cache_dir().mkdir(parents=True)
+    old, new = cache_dir() / ".old", cache_dir() / ".new"
+    for folder in (old, new):
+        folder.mkdir()
+    os.utime(old, (time.time() - 90_000,) * 2)
+    index = index_of(tmp_path)
+    assert entries() == sorted([new, index.entry])
