@@ -1,8 +1,11 @@
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from swin_yolo.engine import trainer
 from swin_yolo.engine.device import available_cores, choose_device, use_all_cores
 from swin_yolo.errors import InputError
 
@@ -48,3 +51,35 @@ def test_a_device_that_is_not_here_is_named_on_one_line(device):
 def test_a_gpu_that_is_not_here_does_not_become_the_cpu(device):
     with pytest.raises(InputError, match=rf"^--device {device}: expected"):
         choose_device(device)
+
+
+# Page faults of making and freeing 64 MiB twenty times, when it was done before.
+FAULTS = """
+import ctypes, resource, sys
+from swin_yolo.engine.device import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def use():
+    memory = ctypes.create_string_buffer(64 * 2**20)
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_is_kept_for_what_is_allocated_next():
+    def faults(word: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FAULTS, word], capture_output=True, text=True, check=True)
+        return int(done.stdout.splitlines()[-1])
+
+    assert faults("keep") < 20 < faults("give back")  # a fault a page at least, of 4 KiB or 2 MiB
+
+
+def test_training_on_a_cpu_keeps_freed_memory(monkeypatch, tmp_path):
+    called = []
+    monkeypatch.setattr(trainer, "keep_freed_memory", lambda: called.append(True))
+    trainer.CocoTrainer(overrides={"model": "yolov5n.yaml", "device": "cpu", "save_dir": str(tmp_path)}, data={})
+    assert called == [True]

@@ -1,20 +1,16 @@
 """What models cost: latency and training speed, measured in turns in one process, and memory, in a fresh one each."""
 
-import os
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from swin_yolo.engine.backend import open_backend
+from swin_yolo.engine.backend import Backend, open_backend
 from swin_yolo.engine.device import choose_device
 from swin_yolo.machine import peak_resident_bytes
+from swin_yolo.own_process import in_own_process
 from swin_yolo.timing import Timing, interleaved
 
 from .training_step import StepSettings, training_step
@@ -48,21 +44,26 @@ def latencies(weights: Mapping[str, Path], *, imgsz: int, device: str, trust: bo
         trust: see `evaluate`.
     """
     chosen = choose_device(device.split(",")[0])
-
-    def work(file: Path) -> Callable[[], None]:
-        backend = open_backend(file, device=chosen, trust=trust, imgsz=imgsz)
-        image = torch.rand(1, 3, *(backend.fixed_hw or (imgsz, imgsz)), device=backend.device)
-
-        def run() -> None:
-            backend(image)
-            wait_for(chosen)
-
-        return run
-
-    work_by_name = {name: work(file) for name, file in weights.items()}
-    limit = LATENCY_SECONDS * len(weights)
-    timings = interleaved(work_by_name, rounds=LATENCY_ROUNDS, warmup=3, seconds=limit)
+    backends = {name: open_backend(f, device=chosen, trust=trust, imgsz=imgsz) for name, f in weights.items()}
+    work = {name: forward_pass(backend, imgsz) for name, backend in backends.items()}
+    timings = interleaved(work, rounds=LATENCY_ROUNDS, warmup=3, seconds=LATENCY_SECONDS * len(weights))
     return {name: in_ms(timing) for name, timing in timings.items()}
+
+
+def forward_pass(backend: Backend, imgsz: int) -> Callable[[], None]:
+    """A function that puts one image through a model and waits for it.
+
+    Args:
+        backend: the model.
+        imgsz: side of the image in pixels, where the model takes any.
+    """
+    image = torch.rand(1, 3, *(backend.fixed_hw or (imgsz, imgsz)), device=backend.device)
+
+    def run() -> None:
+        backend(image)
+        wait_for(backend.device)
+
+    return run
 
 
 def training_speeds(cfgs: Mapping[str, str], settings: StepSettings) -> dict[str, Spread]:
@@ -78,34 +79,25 @@ def training_speeds(cfgs: Mapping[str, str], settings: StepSettings) -> dict[str
     return {name: per_second(timing, settings.batch_size) for name, timing in timings.items()}
 
 
-def peak_memory_mb(cfg: str, settings: StepSettings) -> float:
+def peak_memory_mb(make_step: Callable[[], Callable[[], None]], device: torch.device) -> float:
     """Most memory that training steps of a model take, in a process of their own, in MB of 1e6 bytes.
 
     On a GPU, what PyTorch allocated there; on a CPU, all of the process, Python and PyTorch included, without images
     that `--cache` keeps.
+
+    Args:
+        make_step: gives a step, as `training_step` does; picklable.
+        device: that steps are made on.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        return pool.submit(partial(_peak_here, cfg, settings)).result()
+    return in_own_process(_peak_here, make_step, device)
 
 
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed, which it would wait for without end."""
-    parent = parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _peak_here(cfg: str, settings: StepSettings) -> float:
-    step = training_step(cfg, settings)
+def _peak_here(make_step: Callable[[], Callable[[], None]], device: torch.device) -> float:
+    step = make_step()
     for _ in range(MEMORY_STEPS):
         step()
-    if settings.torch_device.type == "cuda":
-        return torch.cuda.max_memory_allocated(settings.torch_device) / 1e6
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
     return peak_resident_bytes() / 1e6
 
 

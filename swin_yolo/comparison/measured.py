@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from .plan import Training
 from .progress import Display
 from .results import ModelResult
 from .scores import Settings
-from .training_step import StepSettings
+from .training_step import StepSettings, training_step
 
 
 def with_costs(
@@ -60,7 +61,7 @@ def _training_costs(cfgs: Mapping[str, str], training: Training, device: str) ->
     return {
         name: {
             "training_images_per_second": speeds[name],
-            "peak_memory_mb": round(peak_memory_mb(cfg, steps), 1),
+            "peak_memory_mb": round(peak_memory_mb(partial(training_step, cfg, steps), steps.torch_device), 1),
         }
         for name, cfg in cfgs.items()
     }

@@ -11,7 +11,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from swin_yolo.data.coco import CocoIndex
 from swin_yolo.engine.datasets import build_dataset
-from swin_yolo.engine.device import choose_device
+from swin_yolo.engine.device import choose_device, keep_freed_memory
 from swin_yolo.engine.model import build_model
 from swin_yolo.engine.optimizer import decay_groups, make_optimizer
 from swin_yolo.engine.recipe import OWN_ARGUMENTS
@@ -36,17 +36,33 @@ class StepSettings:
 
 
 def training_step(cfg: str, settings: StepSettings) -> Callable[[], None]:
-    """A function that trains a fresh model one step on the first images of the split, as `CocoTrainer` does.
-
-    In fp16 where a GPU has it, and in the memory layout of `CocoTrainer`. The same batch for every model.
-    """
-    device, recipe = settings.torch_device, settings.recipe
-    args = get_cfg({**DEFAULT_CFG_DICT, **OWN_ARGUMENTS, **recipe, "imgsz": settings.imgsz})
+    """A function that trains a fresh model one step on the first images of the split, the same for every model."""
+    device, args = settings.torch_device, step_arguments(settings.recipe, settings.imgsz)
     model = build_model(cfg, nc=len(settings.index.names), head=settings.head).to(device)
+    return step_on(model, first_batch(settings, args, device), args, device)
+
+
+def step_arguments(recipe: Mapping[str, Any], imgsz: int) -> Any:
+    """The arguments of a trainer by a recipe that has every key."""
+    return get_cfg({**DEFAULT_CFG_DICT, **OWN_ARGUMENTS, **recipe, "imgsz": imgsz})
+
+
+def step_on(model: Any, batch: dict[str, Any], args: Any, device: torch.device) -> Callable[[], None]:
+    """A function that trains a model one step on a batch, as `CocoTrainer` does.
+
+    In fp16 where a GPU has it, and with the memory and its layout of `CocoTrainer`.
+
+    Args:
+        model: on the device.
+        batch: on the device, its images in 0..1.
+        args: of `step_arguments`.
+        device: to compute on.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
     model = model.to(memory_format=torch.channels_last).train()
     model.args = args
     set_drop_path(model, args.drop_path)
-    batch = first_batch(settings, args, device)
     groups = decay_groups(model, args.weight_decay)
     optimizer = make_optimizer(args.optimizer, groups, lr=args.lr0, momentum=args.momentum, fused=device.type == "cuda")
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")

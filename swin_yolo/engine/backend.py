@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.backends.base import BaseBackend
 from ultralytics.nn.tasks import DetectionModel
@@ -54,6 +54,11 @@ class Backend:
         self.precision = precision
         self.model = model
         self._autocast = model is not None and precision == "bf16"
+
+    @property
+    def rows(self) -> nn.ModuleList:
+        """The rows of the PyTorch model as it runs, convolutions fused; an exported model has none."""
+        return nn.ModuleList() if self.model is None else self._auto.backend.model.model
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

@@ -1,19 +1,26 @@
 """Model outputs as COCO results: original pixels, original image and category ids."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from ultralytics.utils import ops
 from ultralytics.utils.nms import non_max_suppression
 
-from swin_yolo.data.dataset import CocoDataset
 from swin_yolo.scoring.average_precision import Detection
 
 # COCO's own results files carry 2 to 3 decimals of a pixel and 3 of a score; more digits of the score keep ties apart.
 BOX_DECIMALS = 3
 SCORE_DECIMALS = 6
+
+
+class HasImageIds(Protocol):
+    """A dataset that knows the COCO image id of a batch's file, as `CocoDataset` does."""
+
+    def image_id_of(self, im_file: str) -> int:
+        """The image id."""
+        ...
 
 
 def to_detections(
@@ -79,7 +86,7 @@ def suppressed(
 def batch_detections(
     predictions: list[dict[str, Tensor]],
     batch: dict[str, Any],
-    dataset: CocoDataset,
+    dataset: HasImageIds,
     category_id_of: Mapping[int, int],
 ) -> list[Detection]:
     """What ultralytics' NMS gave for a batch of its loader, as COCO results entries.

@@ -1,11 +1,15 @@
 """What to compute on."""
 
+import ctypes
 import os
 
 import torch
 from ultralytics.utils.torch_utils import select_device
 
 from swin_yolo.errors import InputError
+
+# Of glibc's malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_MAX, in bytes and, the last, in allocations.
+_KEEPING = {-1: 2**31 - 1, -2: 64 * 2**20, -4: 0}
 
 
 def choose_device(device: str) -> torch.device:
@@ -32,6 +36,20 @@ def choose_device(device: str) -> torch.device:
 def use_all_cores() -> None:
     """Let PyTorch compute on every core of the CPU: importing ultralytics leaves it one."""
     torch.set_num_threads(available_cores())
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees for what it allocates next, where its C library is glibc.
+
+    A training step on a CPU asks for maps of the same sizes as the one before. glibc gives large ones back to the
+    system, which then clears each page of them anew: about a tenth of a step's time.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # TypeError on Windows
+        return
+    for parameter, value in _KEEPING.items():
+        mallopt(parameter, value)
 
 
 def available_cores() -> int:

@@ -18,7 +18,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from swin_yolo.data.dataset import CocoDataset
 from swin_yolo.engine.datasets import build_dataset, load_splits
-from swin_yolo.engine.device import use_all_cores
+from swin_yolo.engine.device import keep_freed_memory, use_all_cores
 from swin_yolo.engine.offline import own_amp_check, without_integrations
 from swin_yolo.engine.optimizer import decay_groups, layer_lr_scales, make_optimizer
 from swin_yolo.engine.recipe import KEYS, OWN_ARGUMENTS
@@ -77,6 +77,7 @@ class CocoTrainer(DetectionTrainer):
             # ultralytics leaves one core idle and loads images in the main process there.
             self.args.workers = workers
             use_all_cores()
+            keep_freed_memory()
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         """Take the arguments of the run to go on with from its checkpoint, which ultralytics would unpickle."""

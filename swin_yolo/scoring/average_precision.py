@@ -3,7 +3,6 @@
 `K` categories in ascending order of category_id, which is the order of every per-class array here.
 """
 
-import itertools
 import json
 import sys
 from collections import Counter
@@ -27,10 +26,10 @@ from swin_yolo.scoring.coco_objects import (
     result_annotations,
     truth_annotations,
 )
+from swin_yolo.scoring.sparse_evaluation import SparseEvaluation
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 DETECTION_KEYS = ("image_id", "category_id", "bbox", "score")
-SHOWN_EVERY = 20_000  # steps of COCOeval, about a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +71,8 @@ def score_detections(
         ground_truth: as pycocotools loads it. A missing `iscrowd` is 0, a missing `area` is width x height.
         detections: COCO results entries; may be empty.
         image_ids: the images to score; None scores all.
-        progress: called now and then with how much is matched and of how much, counted in images times classes times
-            size ranges; on a small set not at all.
+        progress: called now and then with how much is matched and of how much, counted in pairs of an image and a class
+            that has boxes in it; on a small set not at all.
 
     Raises:
         InputError: a detection is of an image that `ground_truth` does not have.
@@ -81,13 +80,10 @@ def score_detections(
     results = result_annotations(of_known_images(ground_truth, detections))
     with quiet():
         truth = coco_object(ground_truth, truth_annotations(ground_truth))
-        evaluation = COCOeval(truth, coco_object(ground_truth, results), "bbox")
+        evaluation = SparseEvaluation(truth, coco_object(ground_truth, results), "bbox")
         if image_ids is not None:
             evaluation.params.imgIds = sorted(image_ids)
-        if progress is not None:
-            evaluation.evaluateImg = _counted(evaluation, progress)
-        evaluation.evaluate()
-        evaluation.__dict__.pop("evaluateImg", None)  # a cycle, which would keep all of it in memory for a while
+        evaluation.evaluate(progress)
         evaluation.accumulate()
         evaluation.summarize()
     precision = evaluation.eval["precision"]  # T R K A M: IoU, recall, category, area, detections per image
@@ -99,18 +95,6 @@ def score_detections(
         precision=precision[0, :, :, 0, -1].T.copy(),  # K 101
         scores=scores[0, :, :, 0, -1].T.copy(),
     )
-
-
-def _counted(evaluation: COCOeval, progress: Callable[[int, int], None]) -> Callable[..., Any]:
-    """COCOeval's step for one image, class and size range, which says now and then how many are done."""
-    step, params, number = evaluation.evaluateImg, evaluation.params, itertools.count(1)
-
-    def counted(*args: Any) -> Any:
-        if (done := next(number)) % SHOWN_EVERY == 0:
-            progress(done, len(params.imgIds) * len(params.catIds) * len(params.areaRng))
-        return step(*args)
-
-    return counted
 
 
 def load_predictions(path: Path, ground_truth: COCO) -> list[Detection]:

@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from swin_yolo.scoring.accumulation import RECALLS
 from swin_yolo.scoring.coco_objects import (
@@ -39,6 +38,7 @@ from swin_yolo.scoring.coco_objects import (
     result_annotations,
     truth_annotations,
 )
+from swin_yolo.scoring.sparse_evaluation import SparseEvaluation
 
 ERROR_TYPES = ("classification", "localisation", "both", "duplicate", "background", "missed")
 T_F, T_B = 0.5, 0.1  # foreground and background IoU threshold
@@ -156,7 +156,7 @@ def _matched(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N,) ids of the detections that COCOeval counts at IoU `T_F`, and of the objects that they find, 0 for none."""
     with quiet():
-        evaluation = COCOeval(coco_object(ground_truth, truth), coco_object(ground_truth, results), "bbox")
+        evaluation = SparseEvaluation(coco_object(ground_truth, truth), coco_object(ground_truth, results), "bbox")
         params = evaluation.params
         params.iouThrs, params.areaRng, params.maxDets = np.array([T_F]), params.areaRng[:1], params.maxDets[-1:]
         evaluation.evaluate()

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from swin_yolo.scoring.accumulation import SIZE_RANGES, A, ClassMatches, T, sums_before, valid_mean
 from swin_yolo.scoring.coco_objects import (
@@ -26,6 +25,7 @@ from swin_yolo.scoring.coco_objects import (
     result_annotations,
     truth_annotations,
 )
+from swin_yolo.scoring.sparse_evaluation import SparseEvaluation
 
 IOU_50, IOU_75 = 0, 5
 
@@ -113,7 +113,7 @@ def _evaluate(
     if not images:  # which COCOeval would take for all images
         return images, [[]] * A
     with quiet():
-        evaluation = COCOeval(coco_object(ground_truth, truth), coco_object(ground_truth, results), "bbox")
+        evaluation = SparseEvaluation(coco_object(ground_truth, truth), coco_object(ground_truth, results), "bbox")
         evaluation.params.imgIds, evaluation.params.catIds = images, [category_id]
         evaluation.evaluate()
     return images, [evaluation.evalImgs[a * len(images) : (a + 1) * len(images)] for a in range(A)]
