@@ -114,8 +114,17 @@ FLAGS = {
     "source": ["v.avi"],
     "imgsz": ["320"],
     "device": ["0"],
+    "batches": ["2"],
+    "windows": ["4"],
     "rounds": ["7"],
     "frames": ["500"],
+    "cfg": ["yolov5n.yaml"],
+    "per_row": [],
+    "batch_size": ["4"],
+    "epochs": ["5"],
+    "train_imgsz": ["160"],
+    "eval_images": ["100"],
+    "objects365": [],
     "project": ["elsewhere"],
     "name": ["other"],
     "exist_ok": [],
@@ -140,6 +149,12 @@ def test_every_flag_changes_what_is_called(flag, tmp_path, monkeypatch, capsys):
     (without, with_flag) = calls
     assert with_flag[1].pop("command") != without[1].pop("command")
     assert with_flag != without
+
+
+def test_a_single_epoch_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["benchmark", "--epochs", "1"]) == 2
+    assert "--epochs 1: expected at least 2" in capsys.readouterr().err
 
 
 def test_a_file_that_is_missing_is_named(tmp_path, monkeypatch, capsys):

@@ -384,7 +384,7 @@ def test_a_mistake_that_a_loading_process_finds_is_one_line_as_well(data, tmp_pa
     load_image = CocoDataset.load_image
 
     def broken(self, i, *args, **kwargs):
-        self.im_files[i] += ".gone"
+        self.im_files = [f"{file}.gone" for file in self.im_files]
         return load_image(self, i, *args, **kwargs)
 
     monkeypatch.setattr(CocoDataset, "load_image", broken)

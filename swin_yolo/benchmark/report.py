@@ -58,7 +58,7 @@ def speed_table(
         slow, fast = amount / timing.quartiles[1], amount / timing.quartiles[0]
         median, low, high = ratio(timing, times[against])
         speed = f"{figure(amount / timing.median)} ({figure(slow)} to {figure(fast)})"
-        rows.append((name, speed, "1" if name == against else f"{median:.2f} ({low:.2f} to {high:.2f})"))
+        rows.append((name, speed, "1" if name == against else spread(median, low, high)))
         figures[name] = {"seconds": timing.seconds, "per_second": amount / timing.median, "ratio": median}
     rounds = len(times[against].seconds)
     said = (
@@ -71,3 +71,8 @@ def figure(value: float) -> str:
     """A number of three digits that count."""
     digits = max(0, 3 - len(str(int(abs(value))))) if abs(value) >= 1 else 3
     return f"{value:,.{digits}f}"
+
+
+def spread(median: float, low: float, high: float) -> str:
+    """A ratio with its quartiles."""
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"

@@ -8,13 +8,24 @@ from pathlib import Path
 
 import torch
 
+from swin_yolo.benchmark.drawn_detections import DrawnSet
+from swin_yolo.benchmark.evaluation import EvaluationSettings, evaluation
+from swin_yolo.benchmark.index import IndexSettings, index
+from swin_yolo.benchmark.layers import LayerSettings, layers
+from swin_yolo.benchmark.loader import LoaderSettings, loader
 from swin_yolo.benchmark.long_video import drawn_video, long_video
+from swin_yolo.benchmark.models import CFGS, ModelsSettings, models
 from swin_yolo.benchmark.report import Table
+from swin_yolo.benchmark.synthetic_coco import OBJECTS365
+from swin_yolo.benchmark.training import TrainingSettings, training
 from swin_yolo.benchmark.video import VideoSettings, video
+from swin_yolo.engine.device import choose_device
 from swin_yolo.engine.evaluate import versions
 from swin_yolo.engine.model import build_model
 from swin_yolo.files import write_json, written_whole
 from swin_yolo.machine import machine
+
+STRIDE = 32  # of the last stage of a Swin backbone, in pixels
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,15 @@ class Settings:
         device: as ultralytics names devices.
         rounds: how often each piece of work is timed.
         frames: length of the long video.
+        batches: numbers of images that layers are measured with.
+        windows: window sizes of layers; those after the first on maps that they divide.
+        cfgs: model YAMLs, the first of which the others are compared with, and trained beside ultralytics.
+        per_row: say what each row of each model takes.
+        batch_size: images of a batch in training.
+        epochs: of training, at least 2.
+        train_imgsz: side of the images of training beside ultralytics, in pixels.
+        eval_images: number of images that are scored.
+        objects365: open an annotation file of the size of Objects365's as well.
     """
 
     weights: tuple[Path, ...] = ()
@@ -36,6 +56,15 @@ class Settings:
     device: str = "cpu"
     rounds: int = 3
     frames: int = 20_000
+    batches: tuple[int, ...] = (1, 8)
+    windows: tuple[int, ...] = (7, 8)
+    cfgs: tuple[str, ...] = CFGS
+    per_row: bool = False
+    batch_size: int = 8
+    epochs: int = 3
+    train_imgsz: int = 320
+    eval_images: int = 5000
+    objects365: bool = False
 
 
 def _video(settings: Settings) -> Iterator[Table]:
@@ -55,7 +84,53 @@ def _long_video(settings: Settings) -> Iterator[Table]:
     yield long_video(settings.frames, device=settings.device)
 
 
-SECTIONS: dict[str, Callable[[Settings], Iterator[Table]]] = {"video": _video, "long-video": _long_video}
+def _layers(settings: Settings) -> Iterator[Table]:
+    square = (settings.imgsz, settings.imgsz)
+    flat = (settings.imgsz, max(STRIDE, settings.imgsz * 3 // 5 // STRIDE * STRIDE))  # 640 x 384
+    device = choose_device(settings.device)
+    yield from layers(LayerSettings((square, flat), settings.batches, settings.windows, device, settings.rounds))
+
+
+def _models(settings: Settings) -> Iterator[Table]:
+    asked = (settings.cfgs, settings.imgsz, settings.device, settings.rounds, settings.batch_size, settings.per_row)
+    yield from models(ModelsSettings(*asked))
+
+
+def _training(settings: Settings) -> Iterator[Table]:
+    yield training(
+        TrainingSettings(
+            settings.cfgs[0],
+            imgsz=settings.train_imgsz,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            device=settings.device,
+            rounds=settings.rounds,
+        )
+    )
+
+
+def _evaluation(settings: Settings) -> Iterator[Table]:
+    yield evaluation(EvaluationSettings(DrawnSet(settings.eval_images), settings.device, settings.rounds))
+
+
+def _index(settings: Settings) -> Iterator[Table]:
+    yield from index(IndexSettings(larger=OBJECTS365 if settings.objects365 else None, rounds=settings.rounds))
+
+
+def _loader(settings: Settings) -> Iterator[Table]:
+    yield from loader(LoaderSettings(imgsz=settings.imgsz, rounds=settings.rounds))
+
+
+SECTIONS: dict[str, Callable[[Settings], Iterator[Table]]] = {
+    "layers": _layers,
+    "models": _models,
+    "training": _training,
+    "evaluation": _evaluation,
+    "index": _index,
+    "loader": _loader,
+    "video": _video,
+    "long-video": _long_video,
+}
 
 
 def benchmark(sections: Sequence[str], settings: Settings, *, save_dir: Path, command: str) -> Iterator[Table]:

@@ -1,0 +1,129 @@
+"""The Swin-T backbone beside the matrix products of this machine, and what a map of a new size costs it."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from swin_yolo.benchmark.report import Table, figure
+from swin_yolo.benchmark.swin_peers import DEPTHS, DIM, HEADS, ours
+from swin_yolo.nn.pieces import LAYOUTS_KEPT, layout
+from swin_yolo.nn.window import MASK_CACHE_SIZE, cached_shifted_window_mask, padded_size
+from swin_yolo.timing import interleaved, ratio
+
+
+def bare_matmuls(image_hw: tuple[int, int], device: torch.device, rounds: int, window: int = 7) -> Table:
+    """How near inference with the backbone comes to the matrix products in it alone, on the same machine."""
+    products = matmuls(image_hw, window)
+    flops = sum(2 * count * m * n * k for count, m, n, k in products)
+    run = _bare(products, device)
+    model = ours(window)
+    model.module.to(device).eval()
+    images = torch.rand(1, 3, *image_hw, device=device)
+
+    def infer() -> None:
+        with torch.inference_mode():
+            model.backbone(images)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    times = interleaved({"products": run, "backbone": infer}, rounds=rounds, warmup=2)
+    share, low, high = ratio(times["backbone"], times["products"])
+    rows = [
+        (label, figure(1000 * times[name].median), figure(flops / times[name].median / 1e9))
+        for name, label in (("products", "its matrix products alone"), ("backbone", "the whole backbone"))
+    ]
+    figures: dict[str, dict[str, object]] = {
+        "share": {"ratio": share},
+        **{name: {"seconds": timing.seconds} for name, timing in times.items()},
+    }
+    remark = (
+        f"The backbone reaches {100 * share:.0f}% ({100 * low:.0f}% to {100 * high:.0f}%) of the rate of its "
+        f"{flops / 1e9:.1f} GFLOP of matrix products (torch.mm, torch.bmm) without anything between them."
+    )
+    title = f"The physical limit: Swin-T at 1 x {image_hw[0]} x {image_hw[1]}, inference"
+    return Table(title, ("", "ms", "GFLOP/s"), rows, figures, (remark,))
+
+
+def matmuls(image_hw: tuple[int, int], window: int) -> list[tuple[int, int, int, int]]:
+    """Matrix products of a Swin-T backbone on one image.
+
+    Returns:
+        (count, m, n, k) of each: `count` products of an m x k with a k x n matrix, in one batch.
+    """
+    H, W = (side // 4 for side in image_hw)
+    products = [(1, H * W, DIM, 3 * 4 * 4)]
+    for stage, (depth, heads) in enumerate(zip(DEPTHS, HEADS, strict=True)):
+        C = DIM * 2**stage
+        if stage:
+            H, W = H // 2, W // 2
+            products.append((1, H * W, C, 2 * C))
+        padded, N = padded_size(H, window) * padded_size(W, window), window**2
+        block = [
+            (1, padded, 3 * C, C),
+            (padded // N * heads, N, N, C // heads),
+            (padded // N * heads, N, C // heads, N),
+            (1, padded, C, C),
+            (1, H * W, 4 * C, C),
+            (1, H * W, C, 4 * C),
+        ]
+        products += block * depth
+    return products
+
+
+def _bare(products: list[tuple[int, int, int, int]], device: torch.device) -> Callable[[], None]:
+    shapes = dict.fromkeys(products)
+    operands = {
+        (count, m, n, k): [torch.rand(count, *shape, device=device) for shape in ((m, k), (k, n), (m, n))]
+        for count, m, n, k in shapes
+    }
+
+    def run() -> None:
+        with torch.inference_mode():
+            for shape in products:
+                a, b, out = operands[shape]
+                if shape[0] == 1:
+                    torch.mm(a[0], b[0], out=out[0])
+                else:
+                    torch.bmm(a, b, out=out)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def set_up_table(image_hw: tuple[int, int], window: int, device: torch.device, rounds: int) -> Table:
+    """What the first map of a new size costs, and the next ones of that size: window order and masks of SW-MSA."""
+    H, W = (side // 4 for side in image_hw)
+    shift = window // 2
+    padded = padded_size(H, window), padded_size(W, window)
+
+    def masks() -> None:
+        cached_shifted_window_mask(*padded, window, (shift, shift), device)
+
+    work: dict[str, Callable[[], object]] = {"in training and on a GPU": masks}
+    if device.type == "cpu":
+        work["in inference on a CPU"] = lambda: layout(H, W, window, shift)
+    rows, figures = [], {}
+    for name, build in work.items():
+        first, again = [], []
+        for _ in range(max(rounds, 5)):
+            cached_shifted_window_mask.cache_clear()
+            layout.cache_clear()
+            first.append(seconds_of(build))
+            again.append(seconds_of(build))
+        cold, warm = (1000 * statistics.median(times) for times in (first, again))
+        rows.append((name, figure(cold), figure(warm)))
+        figures[name] = {"first_ms": cold, "again_ms": warm}
+    remark = f"At most {MASK_CACHE_SIZE} masks and {LAYOUTS_KEPT} layouts are kept, whatever the number of sizes."
+    return Table(
+        f"Set-up of a {H} x {W} map, window {window}", ("", "first, ms", "again, ms"), rows, figures, (remark,)
+    )
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long something takes once."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
