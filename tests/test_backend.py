@@ -148,6 +148,28 @@ def test_every_way_to_compute_is_opened(model, folder, monkeypatch):
     assert {backend.precision for backend in open_every(folder / "best.pt", device=CPU).values()} == {"fp32"}
 
 
+def test_openvino_that_expects_one_size_is_compiled_for_the_one_that_comes(model, tmp_path):
+    torch.save({"model": model}, tmp_path / "best.pt")
+    list(export(tmp_path / "best.pt", ["openvino"], imgsz=64, dynamic=True))
+    usual, settled = (open_backend(tmp_path / "best_openvino_model", device=CPU) for _ in range(2))
+    settled.expect_one_size()
+    compiled = settled._auto.backend
+    for hw in ((64, 96), (64, 96), (96, 64)):
+        images = torch.rand(2, 3, *hw)
+        torch.testing.assert_close(settled(images), usual(images), rtol=1e-3, atol=1e-2)
+        assert list(compiled.ov_compiled_model.input().get_shape()) == [2, 3, *hw]
+    assert usual._auto.backend.ov_compiled_model.input().get_partial_shape().is_dynamic
+
+
+def test_other_runtimes_expect_any_size_as_before(folder):
+    for name in ("best.pt", "best.onnx"):
+        backend = open_backend(folder / name, device=CPU)
+        before = dict(vars(backend._auto))
+        backend.expect_one_size()
+        assert vars(backend._auto).keys() == before.keys()
+        assert backend(torch.rand(1, 3, 64, 64)).shape[-1] < backend(torch.rand(1, 3, 96, 96)).shape[-1]
+
+
 def test_openvino_is_asked_for_a_precision(model, tmp_path, monkeypatch):
     torch.save({"model": model}, tmp_path / "best.pt")
     list(export(tmp_path / "best.pt", ["openvino"], imgsz=64))

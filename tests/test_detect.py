@@ -12,6 +12,7 @@ from swin_yolo.engine.backend import open_backend
 from swin_yolo.engine.detect import MEASURED_FROM, detect
 from swin_yolo.engine.detector import Detections, Detector, choose_classes
 from swin_yolo.engine.precision import open_in
+from swin_yolo.engine.slicing import Slicing
 from swin_yolo.errors import InputError
 from swin_yolo.report.palette import class_colours
 from swin_yolo.video.capture import frame_rate, opened
@@ -333,3 +334,17 @@ def test_what_is_fastest_is_measured_where_there_are_frames_enough(weights, tmp_
     video = write_video(tmp_path / "clip.avi", frames)
     detect(weights, video, save_dir=tmp_path / "exp", precision="auto", save=False, **SETTINGS)
     assert asked == [("auto", measured)]
+
+
+def test_only_a_single_video_is_taken_to_have_one_size(weights, video, tmp_path, monkeypatch):
+    expected = []
+    monkeypatch.setattr("swin_yolo.engine.backend.Backend.expect_one_size", lambda backend: expected.append(1))
+    write_pictures(tmp_path / "in", 2)
+    write_video(tmp_path / "c.avi", 2)
+    for name, source in (("one", tmp_path / "in" / "image00.png"), ("all", tmp_path / "in")):
+        detect(weights, source, save_dir=tmp_path / name, save=False, **SETTINGS)
+    sliced = Slicing(64, 0.2)
+    detect(weights, tmp_path / "c.avi", save_dir=tmp_path / "sliced", save=False, slicing=sliced, **SETTINGS)
+    assert expected == []
+    detect(weights, tmp_path / "c.avi", save_dir=tmp_path / "video", save=False, **SETTINGS)
+    assert expected == [1]

@@ -17,10 +17,8 @@ class PlanarFormat(Format):
         """(H, W, 3) BGR to (3, H, W) RGB, or with probability `bgr` to BGR."""
         if img.ndim != 3 or img.shape[2] != 3:
             return super()._format_img(img)
-        if img.strides[1] < 0:
-            img = np.asarray(
-                cv2.flip(img[:, ::-1], 1), img.dtype
-            )  # mirrored by a view, which NumPy takes 10 times as long to copy
+        # A mirrored image is a view, which NumPy takes 10 times as long to copy.
+        image = cv2.flip(img[:, ::-1], 1) if img.strides[1] < 0 else np.ascontiguousarray(img)
         planes = np.empty((3, *img.shape[:2]), img.dtype)
-        cv2.split(np.ascontiguousarray(img), list(planes[::-1] if random.uniform(0, 1) > self.bgr else planes))
+        cv2.split(image, list(planes[::-1] if random.uniform(0, 1) > self.bgr else planes))
         return torch.from_numpy(planes)

@@ -132,6 +132,8 @@ def detect(
         imgsz=imgsz,
         measure_hw=hw if measured else None,
     )
+    if len(sources) == 1 and sources[0].kind != "image" and slicing is None:
+        backend.expect_one_size()
     detector = Detector(
         backend,
         imgsz=side,
