@@ -3,7 +3,7 @@ import torch
 from swin_oracles import SIZES, by_size, random_map, randomised, torchvision_block
 from torch.utils.flop_counter import FlopCounterMode
 
-from swin_yolo.nn import SwinBlock, pieces
+from swin_yolo.nn import SwinBlock, SwinStage, pieces
 from swin_yolo.nn.window import shifted_window_mask, window_partition
 
 exactly = {"rtol": 0, "atol": 1e-10}
@@ -138,6 +138,15 @@ def test_no_flop_is_missed():
             run(x)
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_stage_gives_its_map_in_the_memory_format_it_got(memory_format, grad):
+    stage = randomised(SwinStage(12, 12, 2))
+    x = random_map(2, 12, 9, 10).contiguous(memory_format=memory_format)
+    with torch.set_grad_enabled(grad):
+        assert stage(x).is_contiguous(memory_format=memory_format)
 
 
 def test_layouts_of_many_sizes_are_bounded():

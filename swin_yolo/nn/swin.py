@@ -6,12 +6,13 @@ between the two move nothing.
 Shapes: `B` batch, `H W` map in tokens, `C` channels.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from .arguments import check_positive_int
-from .attention import WindowAttention, shifted_window_attention
+from .attention import WindowAttention, is_traced, shifted_window_attention
 from .pieces import attention_in_pieces, in_pieces, mlp_in_pieces
 
 
@@ -187,12 +188,15 @@ class SwinStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) to (B, c2, H, W), any H and W from 1 up."""
+        last = x.is_contiguous(memory_format=torch.channels_last)
         x = x.permute(0, 2, 3, 1)  # B H W C
         if self.proj_in is not None:
             x = self.proj_in(x)
         for block in self.blocks:
             x = block(x)
-        return x.permute(0, 3, 1, 2)  # B C H W
+        x = x.permute(0, 3, 1, 2)  # B C H W
+        # In the memory format that it came in: the layers behind would compute in another from here on.
+        return x if last or is_traced(x) else x.contiguous()
 
 
 def drop_path_rates(rate: float, blocks: int) -> list[float]:
