@@ -93,6 +93,15 @@ def test_a_layer_put_in_the_place_of_a_linear_one_is_called():
     torch.testing.assert_close(infer(block, x), block(x).detach(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["attn", "mlp"])
+def test_a_branch_put_in_the_place_of_ours_is_called(name):
+    block, x = block_of(7, 3), random_map(1, 7, 7, 12)
+    kind = type(getattr(block, name))
+    changed = type("Changed", (kind,), {"forward": lambda self, *args: 2 * kind.forward(self, *args)})
+    getattr(block, name).__class__ = changed
+    torch.testing.assert_close(infer(block, x), block(x).detach(), **exactly)
+
+
 def test_stochastic_depth_in_training_mode_still_drops():
     block = block_of(7, 0, drop_path=1.0).train()
     x = random_map(1, 7, 7, 12)

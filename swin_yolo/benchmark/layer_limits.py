@@ -1,8 +1,7 @@
 """The Swin-T backbone beside the matrix products of this machine, and what a map of a new size costs it."""
 
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -107,23 +106,17 @@ def set_up_table(image_hw: tuple[int, int], window: int, device: torch.device, r
         work["in inference on a CPU"] = lambda: layout(H, W, window, shift)
     rows, figures = [], {}
     for name, build in work.items():
-        first, again = [], []
-        for _ in range(max(rounds, 5)):
-            cached_shifted_window_mask.cache_clear()
-            layout.cache_clear()
-            first.append(seconds_of(build))
-            again.append(seconds_of(build))
-        cold, warm = (1000 * statistics.median(times) for times in (first, again))
-        rows.append((name, figure(cold), figure(warm)))
-        figures[name] = {"first_ms": cold, "again_ms": warm}
+        times = interleaved({"first": partial(_anew, build), "again": build}, rounds=max(rounds, 5), warmup=0)
+        first, again = (1000 * times[key].median for key in ("first", "again"))
+        rows.append((name, figure(first), figure(again)))
+        figures[name] = {"first_ms": first, "again_ms": again}
     remark = f"At most {MASK_CACHE_SIZE} masks and {LAYOUTS_KEPT} layouts are kept, whatever the number of sizes."
     return Table(
         f"Set-up of a {H} x {W} map, window {window}", ("", "first, ms", "again, ms"), rows, figures, (remark,)
     )
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """How long something takes once."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def _anew(build: Callable[[], object]) -> None:
+    cached_shifted_window_mask.cache_clear()
+    layout.cache_clear()
+    build()

@@ -1,13 +1,14 @@
 """Many names as two arrays: a million Python strings would be copied into every process that only reads them."""
 
-from collections.abc import Iterable, Sequence
-from typing import overload
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swin_yolo.data.lazy_sequence import LazySequence
 
-class FileNames(Sequence[str]):
+
+class FileNames(LazySequence[str]):
     """Names that are made into strings when they are asked for.
 
     Attributes:
@@ -30,13 +31,6 @@ class FileNames(Sequence[str]):
         """Number of names."""
         return len(self.offsets) - 1
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: int | slice) -> str | list[str]:
-        """Name i, or those of a slice."""
-        if isinstance(i, slice):
-            return [self[k] for k in range(len(self))[i]]
-        i = range(len(self))[i]
+    def at(self, i: int) -> str:
+        """Name i."""
         return self.text[self.offsets[i] : self.offsets[i + 1]].tobytes().decode("utf-8", "surrogatepass")

@@ -11,21 +11,21 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swin_yolo.data.coco import CocoIndex
+from swin_yolo.data.lazy_sequence import Item, LazySequence
 
 Rows = range | NDArray[np.int64]
-Item = TypeVar("Item")
 
 _PLAIN = re.compile(r"[^./\\:][^/\\:]*")  # one part, so that no part is left out or written otherwise
 _NOWHERE = Path(os.devnull, "not-cached.npy")
 
 
-class ImageList(Sequence[Item], Generic[Item]):
+class ImageList(LazySequence[Item]):
     """Items made from the rows of an index."""
 
     def __init__(self, index: CocoIndex, rows: Rows):
@@ -36,14 +36,8 @@ class ImageList(Sequence[Item], Generic[Item]):
         """Number of images in use."""
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, i: int) -> Item: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Item]: ...
-    def __getitem__(self, i: int | slice) -> Item | list[Item]:
-        """Item i, or those of a slice."""
-        if isinstance(i, slice):
-            return [self.item(int(row)) for row in self._rows[i]]
+    def at(self, i: int) -> Item:
+        """Item i."""
         return self.item(int(self._rows[i]))
 
     @abstractmethod
@@ -115,7 +109,7 @@ class Labels(ImageList[dict[str, Any]]):
         return Labels(self._index, rows, classes=self._classes, single_cls=self._single_cls)
 
 
-class SizeList(Sequence[tuple[int, int]]):
+class SizeList(LazySequence[tuple[int, int]]):
     """(height, width) of images."""
 
     def __init__(self, sizes_hw: Sequence[tuple[int, int]]):
@@ -125,14 +119,8 @@ class SizeList(Sequence[tuple[int, int]]):
         """Number of images."""
         return len(self._sizes_hw)
 
-    @overload
-    def __getitem__(self, i: int) -> tuple[int, int]: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[tuple[int, int]]: ...
-    def __getitem__(self, i: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
-        """Of image i, or of a slice."""
-        if isinstance(i, slice):
-            return [self[k] for k in range(len(self))[i]]
+    def at(self, i: int) -> tuple[int, int]:
+        """Of image i."""
         height, width = self._sizes_hw[i].tolist()
         return height, width
 

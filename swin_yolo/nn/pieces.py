@@ -31,7 +31,7 @@ class Layout(NamedTuple):
         order: (nW, N) place in the flattened map of each token of each window; 0 where a window reaches beyond it.
         beyond: (nW, N) bool, where a window reaches beyond the map.
         kinds: (nW,) which of `masks` each window has.
-        masks: (4, N, N) or (1, N, N), added to the logits.
+        masks: (4, N, N), added to the logits.
     """
 
     order: Tensor
@@ -82,7 +82,7 @@ def pieces(windows: Layout, B: int, HW: int) -> Iterator[Piece]:
 
 
 def attention_in_pieces(x: Tensor, norm: nn.LayerNorm, attention: WindowAttention, shift_size: int) -> Tensor:
-    """X + (S)W-MSA(norm(x)).
+    """The branch of attention added to its input, x + (S)W-MSA(norm(x)).
 
     Args:
         x: (B, H, W, C), any H and W from 1 up; left as it is.
@@ -115,7 +115,7 @@ def attention_in_pieces(x: Tensor, norm: nn.LayerNorm, attention: WindowAttentio
 
 
 def mlp_in_pieces(x: Tensor, norm: nn.LayerNorm, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
-    """X + fc2(GELU(fc1(norm(x)))), written into `x`, a contiguous (B, H, W, C) map."""
+    """The branch of the MLP, fc2(GELU(fc1(norm(x)))), added in place to `x`, a contiguous (B, H, W, C) map."""
     W, C = x.shape[2:]
     for rows in x.view(-1, W, C).split(max(1, PIECE // W)):
         rows += pointwise(F.gelu(pointwise(norm(rows), fc1)), fc2)

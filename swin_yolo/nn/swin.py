@@ -109,7 +109,9 @@ class SwinBlock(nn.Module):
         """(B, H, W, C) to (B, H, W, C), any H and W from 1 up."""
         if self.local is not None:
             x = x + self.local(x)
-        if in_pieces(x, self) and not (self.training and self.drop_path.p):
+        # Another layer put in the place of one of the two computes in its own way.
+        own = type(self.attn) is WindowAttention and type(self.mlp) is Mlp
+        if own and in_pieces(x, self) and not (self.training and self.drop_path.p):
             return self._in_pieces(x)
         x = x + self.drop_path(shifted_window_attention(self.norm1(x), self.attn, self.shift_size))
         return x + self.drop_path(self.mlp(self.norm2(x)))
