@@ -10,10 +10,9 @@ from typing import Any, BinaryIO
 import msgspec
 
 from swin_yolo.data.coco_rows import AnnotationRow, AnnotationTable, CategoryRow, ImageRow
-from swin_yolo.data.coco_stream import NotStreamedError, stream_coco_json
+from swin_yolo.data.coco_stream import BYTE_ORDER_MARK, NotStreamedError, stream_coco_json
 from swin_yolo.errors import InputError
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # is not JSON
 _SINGULAR = {"images": "image", "annotations": "annotation", "categories": "category"}
 
 
@@ -59,7 +58,7 @@ def _read_by_and_by(stream: BinaryIO) -> CocoJson | None:
 
 
 def _read_whole(annotations_file: Path) -> CocoJson:
-    raw = annotations_file.read_bytes().removeprefix(_BYTE_ORDER_MARK)
+    raw = annotations_file.read_bytes().removeprefix(BYTE_ORDER_MARK)
     try:
         rows = msgspec.json.decode(raw, type=_Whole)
     except msgspec.MsgspecError:

@@ -20,7 +20,7 @@ _LONGEST_KEY = 64  # bytes, with white space
 _LAST = re.compile(rb"\}(?=\s*\])")
 _BETWEEN = re.compile(rb"\}\s*,(?=\s*\{)")
 _GUESSES = 8  # places tried in a piece, of either kind
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # is not JSON
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # is not JSON
 _MARK = b"[9094217365071892]"  # stands for the annotations in what is decoded last
 
 _annotations = msgspec.json.Decoder(list[AnnotationRow])
@@ -48,7 +48,7 @@ def stream_coco_json(
     for rows, behind in _pieces(stream, text):
         take(rows)
         text = behind
-    document = b"".join((head.removeprefix(_BYTE_ORDER_MARK), _MARK, text, stream.read()))
+    document = b"".join((head.removeprefix(BYTE_ORDER_MARK), _MARK, text, stream.read()))
     del head
     try:
         rest = msgspec.json.decode(document, type=_Rest)
