@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test check format clean
@@ -14,9 +15,11 @@ demo: $(INSTALLED) ## train yolov5s-swin on the built-in demo set and score it: 
 		--name demo --exist-ok
 
 # A process for each file: a run of all tests in one was seen to end in a segmentation fault, at different places, where
-# each file passes by itself.
+# each file passes by itself. JOBS of them side by side, since a test seldom has work for two cores; what a file's tests
+# print comes in one piece.
 test: $(INSTALLED) ## all tests
-	set -e; for file in tests/test_*.py; do $(BIN)/python -m pytest $$file; done
+	printf '%s\n' tests/test_*.py | xargs -P $(JOBS) -n 1 sh -c \
+		'said=$$($(BIN)/python -m pytest "$$0" 2>&1); code=$$?; printf "%s\n" "$$said"; exit $$code'
 
 check: $(INSTALLED) ## linter, formatter and type checker
 	$(BIN)/ruff check .
