@@ -71,3 +71,17 @@ def test_each_way_is_timed_on_one_image_of_the_size(weights):
     times = measure({"any": Backend(), "fixed": Fixed()}, (64, 128))
     assert times.keys() == {"any", "fixed"} and set(seen) == {(1, 3, 64, 128), (1, 3, 32, 96)}
     assert seen[:2] == [(1, 3, 64, 128), (1, 3, 32, 96)], "in turns"
+
+
+def test_who_is_far_behind_is_not_timed_again(monkeypatch):
+    seconds = {"fast": 1.0, "near": 1.2, "slow": 1.3}
+    runs = []
+
+    def once(work, *, rounds, warmup, **_):
+        runs.extend([name for name in work for _ in range(rounds)])
+        return {name: Timing((seconds[name],) * rounds) for name in work}
+
+    monkeypatch.setattr(precision_module, "interleaved", once)
+    times = measure(dict.fromkeys(seconds), (64, 64))
+    assert {name: runs.count(name) for name in seconds} == {"fast": 3, "near": 3, "slow": 1}
+    assert {name: len(timing.seconds) for name, timing in times.items()} == {"fast": 3, "near": 3, "slow": 1}
