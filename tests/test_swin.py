@@ -17,11 +17,18 @@ from timm.models.swin_transformer import SwinTransformerBlock as TimmBlock
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from swin_yolo.nn import SwinBlock, SwinStage, set_drop_path, shifted_window_attention
+from swin_yolo.nn import SwinBlock, SwinStage, set_drop_path, shifted_window_attention, swin
 from swin_yolo.nn.swin import DepthwiseConv, nearest_num_heads
 
 exactly = {"rtol": 0, "atol": 1e-10}
 PLAIN_OR_LOCAL = pytest.mark.parametrize("local", [False, True], ids=["plain", "local"])
+
+
+@pytest.fixture(params=["by pieces", "whole maps"])
+def both_ways(request, monkeypatch):
+    """The two ways in which a block computes: by pieces on CPUs; whole maps on GPUs, under autocast and in graphs."""
+    if request.param == "whole maps":
+        monkeypatch.setattr(swin, "computes_in_pieces", lambda *_: False)
 
 
 def nhwc(stage: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -62,6 +69,7 @@ def test_a_stage_without_zero_init_is_not_the_identity():
     assert not torch.allclose(SwinStage(16, 16)(x), x, atol=1e-3)
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_a_zero_init_stage_learns():
     stage = SwinStage(16, 16, zero_init=True)
     x = torch.randn(1, 16, 9, 9)
@@ -90,6 +98,7 @@ def test_a_stage_keeps_the_map_size(hw, local):
     assert SwinStage(8, 16, local=local)(torch.rand(2, 8, *hw)).shape == (2, 16, *hw)
 
 
+@pytest.mark.usefixtures("both_ways")
 @PLAIN_OR_LOCAL
 def test_train_and_eval_agree_at_drop_path_0(local):
     stage = randomised(SwinStage(8, 8, local=local))
@@ -97,6 +106,7 @@ def test_train_and_eval_agree_at_drop_path_0(local):
     assert torch.equal(stage.eval()(x), stage.train()(x))
 
 
+@pytest.mark.usefixtures("both_ways")
 @PLAIN_OR_LOCAL
 @pytest.mark.parametrize("c2", [8, 16])
 def test_every_parameter_gets_a_gradient(c2, local):
@@ -106,6 +116,7 @@ def test_every_parameter_gets_a_gradient(c2, local):
         assert p.grad is not None and p.grad.any(), f"No gradient for {name}"
 
 
+@pytest.mark.usefixtures("both_ways")
 @PLAIN_OR_LOCAL
 def test_a_batch_of_two_equals_two_of_one(local):
     stage = randomised(SwinStage(8, 8, local=local))
@@ -146,6 +157,7 @@ def test_a_shifted_block_trains_under_autocast():
     assert all(p.grad.isfinite().all() for p in block.parameters())
 
 
+@pytest.mark.usefixtures("both_ways")
 @PLAIN_OR_LOCAL
 def test_a_fresh_block_with_local_terms_is_the_block_without(local):
     plain = randomised(SwinBlock(8, 2, shift_size=3))
@@ -156,6 +168,7 @@ def test_a_fresh_block_with_local_terms_is_the_block_without(local):
     assert torch.equal(block(x), plain(x))
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_local_terms_keep_the_function_of_torchvision_weights():
     stage = SwinStage(12, 12, local=True).double().eval()
     for name, p in stage.named_parameters():
@@ -187,6 +200,7 @@ def test_a_depthwise_term_sees_3x3_of_its_own_channel():
     assert not conv(x)[..., 1].any()
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_drop_path_leaves_branches_out_per_sample():
     torch.manual_seed(0)
     block = randomised(SwinBlock(8, 2, window_size=4, shift_size=2, drop_path=0.5))
@@ -272,6 +286,7 @@ def test_a_forward_needs_no_values():
 # Parity
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("shift", ["unshifted", "shifted"])
 @pytest.mark.parametrize("window", [4, 7, 8], ids="window{}".format)
 @pytest.mark.parametrize("hw", SIZES, ids=by_size)
@@ -281,6 +296,7 @@ def test_block_matches_torchvision(hw, window, shift):
     torch.testing.assert_close(block(x), torchvision_block(block)(x), **exactly)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("window", [4, 7, 8], ids="window{}".format)
 @pytest.mark.parametrize("hw", SIZES, ids=by_size)
 def test_stage_matches_torchvision(hw, window):
@@ -296,6 +312,7 @@ def test_mlp_ratio_is_torchvision_s():
     torch.testing.assert_close(block(x), torchvision_block(block)(x), **exactly)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("shift", ["unshifted", "shifted"])
 @pytest.mark.parametrize("window", [4, 7], ids="window{}".format)
 @pytest.mark.parametrize("windows_hw", [(1, 1), (2, 2), (1, 3), (3, 2)], ids=by_size)

@@ -13,7 +13,8 @@ from torchvision.ops import StochasticDepth
 
 from .arguments import check_positive_int
 from .attention import WindowAttention, is_traced, shifted_window_attention
-from .pieces import attention_in_pieces, in_pieces, mlp_in_pieces
+from .piecewise import Depth, attention_in_pieces, mlp_in_pieces
+from .piecewise_training import attention_in_training, mlp_in_training
 
 
 def nearest_num_heads(dim: int) -> int:
@@ -109,18 +110,48 @@ class SwinBlock(nn.Module):
         """(B, H, W, C) to (B, H, W, C), any H and W from 1 up."""
         if self.local is not None:
             x = x + self.local(x)
-        # Another layer put in the place of one of the two computes in its own way.
-        own = type(self.attn) is WindowAttention and type(self.mlp) is Mlp
-        if own and in_pieces(x, self) and not (self.training and self.drop_path.p):
-            return self._in_pieces(x)
-        x = x + self.drop_path(shifted_window_attention(self.norm1(x), self.attn, self.shift_size))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        if is_traced(x) or not computes_in_pieces(self, x):
+            x = x + self.drop_path(shifted_window_attention(self.norm1(x), self.attn, self.shift_size))
+            return x + self.drop_path(self.mlp(self.norm2(x)))
+        return self._in_training(x) if torch.is_grad_enabled() else self._in_inference(x)
 
-    def _in_pieces(self, x: Tensor) -> Tensor:
-        x = attention_in_pieces(x, self.norm1, self.attn, self.shift_size)
+    def _in_inference(self, x: Tensor) -> Tensor:
+        x = attention_in_pieces(x, self.norm1, self.attn, self.shift_size, depth=Depth.drawn(self.drop_path, x))
         if self.mlp.local is not None:
-            return x.add_(self.mlp(self.norm2(x)))
-        return mlp_in_pieces(x, self.norm2, self.mlp.fc1, self.mlp.fc2)
+            return x.add_(self.drop_path(self.mlp(self.norm2(x))))
+        depth = Depth.drawn(self.drop_path, x)
+        return mlp_in_pieces(x, self.norm2, self.mlp.fc1, self.mlp.fc2, depth=depth, out=x)
+
+    def _in_training(self, x: Tensor) -> Tensor:
+        x = attention_in_training(x, self.norm1, self.attn, self.shift_size, Depth.drawn(self.drop_path, x))
+        if self.mlp.local is not None:
+            return x + self.drop_path(self.mlp(self.norm2(x)))
+        return mlp_in_training(x, self.norm2, self.mlp.fc1, self.mlp.fc2, Depth.drawn(self.drop_path, x))
+
+
+def computes_in_pieces(block: SwinBlock, x: Tensor) -> bool:
+    """Whether a block computes (B, H, W, C) `x` by `piecewise`: on a CPU, as long as it is as it was made.
+
+    Another layer that was put in the place of one of its own computes in its own way. Whoever put a hook somewhere
+    waits for whole maps. Gradients by `piecewise_training` are in fp32 and fp64, and of the block's own linear layers.
+    """
+    if x.device.type != "cpu" or type(block.attn) is not WindowAttention or type(block.mlp) is not Mlp:
+        return False
+    if torch._C._are_functorch_transforms_active() or any(map(_has_hooks, block.modules())):
+        return False
+    if not torch.is_grad_enabled():
+        return True
+    if x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
+        return False
+    linears = block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2
+    norms = block.norm1, block.norm2
+    own = all(type(each) is nn.Linear for each in linears) and all(type(each) is nn.LayerNorm for each in norms)
+    return own and all(type(p) is nn.Parameter and p.dtype == x.dtype for p in block.parameters())
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks)
 
 
 class SwinStage(nn.Module):
