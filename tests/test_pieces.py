@@ -158,3 +158,10 @@ def test_layouts_of_many_sizes_are_bounded():
     for side in range(1, 200):
         pieces.layout(side, side % 13 + 1, 7, 3)
     assert pieces.layout.cache_info().currsize == pieces.LAYOUTS_KEPT
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "taken"), [(84, 41, 28), (82, 41, 41), (83, 41, 28), (5, 41, 5), (1, 1, 1), (7, 1, 1), (0, 3, 1)]
+)
+def test_pieces_are_of_about_one_size(count, most, taken):
+    assert pieces.shares(count, most) == taken

@@ -62,11 +62,18 @@ def layout(H: int, W: int, window_size: int, shift_size: int) -> Layout:
     return Layout(order.where(~beyond, 0), beyond, kinds, masks)
 
 
+def shares(count: int, most: int) -> int:
+    """How many of `count` things to take at a time, at most `most`, so that the last ones are not left few."""
+    parts = max(1, -(-count // most))
+    return max(1, -(-count // parts))
+
+
 def pieces(windows: Layout, images: Sequence[int], HW: int) -> Iterator[Piece]:
     """All windows of some images of a batch, about `PIECE` tokens at a time: some of one image, or all of some."""
     nW, N = windows.order.shape
-    at_once = max(1, PIECE // N)
-    together = max(1, at_once // nW)
+    most = max(1, PIECE // N)
+    at_once = shares(nW, most)
+    together = shares(len(images), max(1, most // nW))
     for i in range(0, len(images), together):
         taken = images[i : i + together]
         first = torch.tensor(taken)[:, None, None] * HW
@@ -78,12 +85,12 @@ def pieces(windows: Layout, images: Sequence[int], HW: int) -> Iterator[Piece]:
 
 
 def row_pieces(images: Sequence[int], HW: int) -> Iterator[slice]:
-    """All tokens of some images of a batch, of images that are neighbours together, `PIECE` at a time."""
+    """All tokens of some images of a batch, of images that are neighbours together, at most `PIECE` at a time."""
     for _, run in groupby(enumerate(images), lambda each: each[1] - each[0]):
         numbers = [number for _, number in run]
-        stop = (numbers[-1] + 1) * HW
-        for start in range(numbers[0] * HW, stop, PIECE):
-            yield slice(start, min(start + PIECE, stop))
+        stop, rows = (numbers[-1] + 1) * HW, shares(len(numbers) * HW, PIECE)
+        for start in range(numbers[0] * HW, stop, rows):
+            yield slice(start, min(start + rows, stop))
 
 
 def put_back(rows: Tensor, piece: Piece, out: Tensor) -> None:
