@@ -1,3 +1,5 @@
+import gc
+
 import numpy as np
 import pytest
 from coco_sets import coco, found
@@ -8,7 +10,7 @@ from pycocotools.cocoeval import COCOeval
 
 from swin_yolo.scoring import sparse_evaluation
 from swin_yolo.scoring.coco_objects import coco_object, quiet, result_annotations
-from swin_yolo.scoring.sparse_evaluation import SparseEvaluation
+from swin_yolo.scoring.sparse_evaluation import SparseEvaluation, without_collection
 
 
 def heap(seed: int) -> tuple[COCO, COCO]:
@@ -99,3 +101,16 @@ def test_pairs_with_boxes_are_counted(monkeypatch):
     with quiet():
         SparseEvaluation(truth, detections, "bbox").evaluate(lambda *counts: seen.append(counts))
     assert seen == [(2, 3)]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_garbage_is_collected_afterwards_as_before(before):
+    was = gc.isenabled()
+    try:
+        gc.enable() if before else gc.disable()
+        with pytest.raises(KeyError), without_collection():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() == before
+    finally:
+        gc.enable() if was else gc.disable()

@@ -26,7 +26,7 @@ from swin_yolo.scoring.coco_objects import (
     result_annotations,
     truth_annotations,
 )
-from swin_yolo.scoring.sparse_evaluation import SparseEvaluation
+from swin_yolo.scoring.sparse_evaluation import SparseEvaluation, without_collection
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 DETECTION_KEYS = ("image_id", "category_id", "bbox", "score")
@@ -77,15 +77,16 @@ def score_detections(
     Raises:
         InputError: a detection is of an image that `ground_truth` does not have.
     """
-    results = result_annotations(of_known_images(ground_truth, detections))
-    with quiet():
-        truth = coco_object(ground_truth, truth_annotations(ground_truth))
-        evaluation = SparseEvaluation(truth, coco_object(ground_truth, results), "bbox")
-        if image_ids is not None:
-            evaluation.params.imgIds = sorted(image_ids)
-        evaluation.evaluate(progress)
-        evaluation.accumulate()
-        evaluation.summarize()
+    with without_collection():
+        results = result_annotations(of_known_images(ground_truth, detections))
+        with quiet():
+            truth = coco_object(ground_truth, truth_annotations(ground_truth))
+            evaluation = SparseEvaluation(truth, coco_object(ground_truth, results), "bbox")
+            if image_ids is not None:
+                evaluation.params.imgIds = sorted(image_ids)
+            evaluation.evaluate(progress)
+            evaluation.accumulate()
+            evaluation.summarize()
     precision = evaluation.eval["precision"]  # T R K A M: IoU, recall, category, area, detections per image
     scores = evaluation.eval["scores"]
     return CocoScore(
