@@ -5,10 +5,17 @@ import torch
 from swin_oracles import SIZES, attend_token_by_token, by_size, random_map, randomised, torchvision_attention
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from swin_yolo.nn import SwinStage, WindowAttention, shifted_window_attention
-from swin_yolo.nn.window import MASK_CACHE_SIZE, cached_shifted_window_mask
+from swin_yolo.nn import SwinStage, WindowAttention, shifted_window_attention, swin
+from swin_yolo.nn.pieces import layout
+from swin_yolo.nn.window import cached_shifted_window_mask
 
 exactly = {"rtol": 0, "atol": 1e-10}
+
+
+@pytest.fixture
+def whole_maps(monkeypatch):
+    """Blocks compute as they do on a GPU."""
+    monkeypatch.setattr(swin, "computes_in_pieces", lambda *_: False)
 
 
 def test_equal_keys_average_the_values_of_a_window():
@@ -90,6 +97,7 @@ def test_shift_is_no_training_trick():
     assert (evaluated - plain).abs().max() > 1e-3
 
 
+@pytest.mark.usefixtures("whole_maps")
 def test_mask_first_used_in_inference_mode_can_be_trained_with():
     cached_shifted_window_mask.cache_clear()
     stage = SwinStage(8, 8, window_size=4)
@@ -101,6 +109,7 @@ def test_mask_first_used_in_inference_mode_can_be_trained_with():
     assert loss.item() == pytest.approx(expected.square().sum().item())
 
 
+@pytest.mark.usefixtures("whole_maps")
 def test_shapes_traced_without_values_leave_no_mask_behind():
     cached_shifted_window_mask.cache_clear()
     stage = SwinStage(8, 8, window_size=4)
@@ -109,8 +118,12 @@ def test_shapes_traced_without_values_leave_no_mask_behind():
     assert type(stage(torch.rand(1, 8, 9, 9))) is torch.Tensor
 
 
-def test_memory_does_not_grow_over_100_input_sizes():
+@pytest.mark.parametrize("kept", [cached_shifted_window_mask, layout], ids=["whole maps", "by pieces"])
+def test_memory_does_not_grow_over_100_input_sizes(kept, request):
+    if kept is cached_shifted_window_mask:
+        request.getfixturevalue("whole_maps")
     stage = SwinStage(4, 4, window_size=2).eval()
+    most = kept.cache_info().maxsize
 
     def live_tensors_after(sizes) -> int:
         for H, W in sizes:
@@ -119,10 +132,10 @@ def test_memory_does_not_grow_over_100_input_sizes():
         return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
 
     sizes = [(2 * h, 2 * w) for h in range(2, 16) for w in range(2, 16)]  # each with a mask of its own
-    assert len(sizes) >= MASK_CACHE_SIZE + 100
-    full = live_tensors_after(sizes[:MASK_CACHE_SIZE])
-    assert live_tensors_after(sizes[MASK_CACHE_SIZE:]) == full
-    assert cached_shifted_window_mask.cache_info().currsize == MASK_CACHE_SIZE
+    assert len(sizes) >= most + 100
+    full = live_tensors_after(sizes[:most])
+    assert live_tensors_after(sizes[most:]) == full
+    assert kept.cache_info().currsize == most
 
 
 @pytest.mark.parametrize("name", ["window_size", "num_heads"])
