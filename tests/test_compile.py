@@ -8,7 +8,7 @@ from torch import _dynamo as dynamo
 from torch.nn import Module
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from swin_yolo.nn import C3STR, SwinStage, WindowAttention, shifted_window_attention
+from swin_yolo.nn import C3STR, SwinStage, WindowAttention, shifted_window_attention, swin
 from swin_yolo.nn import attention as attention_module
 from swin_yolo.nn.anchor import ANCHORS, AnchorDetect
 from swin_yolo.nn.swin import SwinBlock
@@ -67,10 +67,20 @@ def test_a_compiled_block_gives_the_same_at_sizes_it_was_not_compiled_at():
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("name", layers())
-def test_a_forward_reads_no_value_of_a_tensor(name, training):
+def test_a_forward_reads_no_value_of_a_tensor(name, training, monkeypatch):
+    # As on a GPU: in pieces, which are for CPUs alone, nothing is waited for.
+    monkeypatch.setattr(swin, "computes_in_pieces", lambda *_: False)
     layer, args = layers()[name]
     with RefusesValues():
         layer.train(training)(*args)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_pieces_are_for_cpus_alone(gradients):
+    block = SwinBlock(16, 2, window_size=4)
+    with torch.set_grad_enabled(gradients):
+        assert swin.computes_in_pieces(block, torch.rand(1, 4, 4, 16))
+        assert not swin.computes_in_pieces(block, torch.rand(1, 4, 4, 16, device="meta"))
 
 
 def test_reading_a_value_would_be_noticed():
