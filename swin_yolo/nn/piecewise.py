@@ -46,8 +46,8 @@ def attention_in_pieces(
     norm: nn.LayerNorm,
     attention: WindowAttention,
     shift_size: int,
+    depth: Depth,
     *,
-    depth: Depth | None = None,
     bias: Tensor | None = None,
     kept: list[Tensor] | None = None,
 ) -> Tensor:
@@ -58,7 +58,7 @@ def attention_in_pieces(
         norm: of the branch.
         attention: the window attention.
         shift_size: 0 for W-MSA, window_size // 2 for SW-MSA.
-        depth: the images that have the branch; None gives it to all.
+        depth: the images that have the branch, and by how much it is multiplied there.
         bias: (nH, N, N) relative position bias; None takes it from `attention`.
         kept: gets two tensors of each piece, for gradients: (3, n nH, N, d) queries, keys and values, and (n nH, N, N)
             attention. In fp32 and fp64 alone.
@@ -67,7 +67,7 @@ def attention_in_pieces(
         (B, H, W, C), contiguous.
     """
     B, H, W, C = x.shape
-    images, scale = depth or Depth.whole(B)
+    images, scale = depth
     windows = layout(H, W, attention.window_size, shift_size)
     bias = attention.relative_position_bias() if bias is None else bias
     biases = bias + windows.masks[:, None].to(x.dtype)  # kinds nH N N
@@ -88,8 +88,8 @@ def mlp_in_pieces(
     norm: nn.LayerNorm,
     fc1: nn.Linear,
     fc2: nn.Linear,
+    depth: Depth,
     *,
-    depth: Depth | None = None,
     out: Tensor | None = None,
     kept: list[Tensor] | None = None,
 ) -> Tensor:
@@ -100,15 +100,15 @@ def mlp_in_pieces(
         norm: of the branch.
         fc1: first linear layer.
         fc2: second linear layer.
-        depth: the images that have the branch; None gives it to all.
+        depth: the images that have the branch, and by how much it is multiplied there.
         out: what to write to, as `x`, or a contiguous `x` itself; None makes it.
         kept: gets the hidden layer before the GELU of each piece, for gradients.
 
     Returns:
         (B, H, W, C), contiguous.
     """
-    B, H, W, C = x.shape
-    images, scale = depth or Depth.whole(B)
+    _, H, W, C = x.shape
+    images, scale = depth
     out = with_room(x, images) if out is None else out
     tokens, results = x.reshape(-1, C), out.view(-1, C)
     for rows in row_pieces(images, H * W):

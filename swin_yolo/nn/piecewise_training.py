@@ -93,7 +93,7 @@ class _Attention(torch.autograd.Function):
         (norm_weight, norm_bias, qkv_weight, _, proj_weight, _, branch) = arguments
         norm, attention, shift_size, depth = branch
         kept: list[Tensor] = []
-        out = attention_in_pieces(x, norm, attention, shift_size, depth=depth, bias=bias, kept=kept)
+        out = attention_in_pieces(x, norm, attention, shift_size, depth, bias=bias, kept=kept)
         ctx.save_for_backward(x, norm_weight, norm_bias, qkv_weight, proj_weight, *kept)
         ctx.eps, ctx.depth, ctx.num_heads = norm.eps, depth, attention.num_heads
         ctx.windows = layout(*x.shape[1:3], attention.window_size, shift_size)
@@ -149,7 +149,7 @@ class _Mlp(torch.autograd.Function):
         (norm_weight, norm_bias, weight1, _, weight2, _, branch) = arguments
         norm, fc1, fc2, depth = branch
         kept: list[Tensor] = []
-        out = mlp_in_pieces(x, norm, fc1, fc2, depth=depth, kept=kept)
+        out = mlp_in_pieces(x, norm, fc1, fc2, depth, kept=kept)
         ctx.save_for_backward(x, norm_weight, norm_bias, weight1, weight2, *kept)
         ctx.eps, ctx.depth = norm.eps, depth
         return out

@@ -116,11 +116,10 @@ class SwinBlock(nn.Module):
         return self._in_training(x) if torch.is_grad_enabled() else self._in_inference(x)
 
     def _in_inference(self, x: Tensor) -> Tensor:
-        x = attention_in_pieces(x, self.norm1, self.attn, self.shift_size, depth=Depth.drawn(self.drop_path, x))
+        x = attention_in_pieces(x, self.norm1, self.attn, self.shift_size, Depth.drawn(self.drop_path, x))
         if self.mlp.local is not None:
             return x.add_(self.drop_path(self.mlp(self.norm2(x))))
-        depth = Depth.drawn(self.drop_path, x)
-        return mlp_in_pieces(x, self.norm2, self.mlp.fc1, self.mlp.fc2, depth=depth, out=x)
+        return mlp_in_pieces(x, self.norm2, self.mlp.fc1, self.mlp.fc2, Depth.drawn(self.drop_path, x), out=x)
 
     def _in_training(self, x: Tensor) -> Tensor:
         x = attention_in_training(x, self.norm1, self.attn, self.shift_size, Depth.drawn(self.drop_path, x))
