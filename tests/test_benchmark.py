@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from clips import read_video, small_checkpoint, write_video
+from weight_files import Attack
 
 from swin_yolo.benchmark import SECTIONS, benchmark
 from swin_yolo.benchmark.long_video import SHORT, drawn_video, long_video
@@ -63,21 +64,11 @@ def test_every_way_goes_through_the_video_and_finds_the_same(tmp_path):
 
 def test_a_checkpoint_that_would_run_code_is_not_given_to_ultralytics(tmp_path):
     canary = tmp_path / "canary"
-    torch.save({"model": Runs(canary)}, tmp_path / "evil.pt")
+    torch.save({"model": Attack(Path.touch, canary)}, tmp_path / "evil.pt")
     source = write_video(tmp_path / "clip.avi", 2)
     with pytest.raises(InputError, match=r"--weights .*evil.pt"):
         video(VideoSettings(tmp_path / "evil.pt", source, imgsz=64, rounds=1, exports=()))
     assert not canary.exists()
-
-
-class Runs:
-    """Makes a file where it is unpickled."""
-
-    def __init__(self, file):
-        self.file = file
-
-    def __reduce__(self):
-        return Path.touch, (self.file,)
 
 
 def test_a_drawn_video_is_as_long_and_large_as_asked(tmp_path):

@@ -1,4 +1,3 @@
-import itertools
 import json
 import os
 import re
@@ -15,19 +14,18 @@ from tiny import (
     NAMES,
     checkpoint,
     contents,
-    make_tiny,
     rows_of,
     tiny_set,
     trained,
     without_pictures,
 )
+from weight_files import Attack
 
 from swin_yolo.engine import train as train_module
 from swin_yolo.engine import validator as validator_module
-from swin_yolo.engine.evaluate import evaluate
 from swin_yolo.engine.model import build_model, load_model
 from swin_yolo.engine.recipe import load_recipe
-from swin_yolo.engine.train import resume, train
+from swin_yolo.engine.train import train
 from swin_yolo.engine.trainer import CocoTrainer
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
@@ -54,24 +52,6 @@ def plain(monkeypatch):
 
 
 @pytest.fixture
-def stop_at(monkeypatch, plain):
-    """Lets an exception come in place of a training batch, counted from 1 over all epochs; None lets training pass."""
-    preprocess_batch = CocoTrainer.preprocess_batch
-
-    def arrange(number, error=KeyboardInterrupt):
-        count = itertools.count(1)
-
-        def preprocess(self, batch):
-            if next(count) == number:
-                raise error
-            return preprocess_batch(self, batch)
-
-        monkeypatch.setattr(CocoTrainer, "preprocess_batch", preprocess)
-
-    return arrange
-
-
-@pytest.fixture
 def prepared(monkeypatch):
     """`train` up to the training itself: a function of its arguments, which gives the trainer."""
 
@@ -80,24 +60,6 @@ def prepared(monkeypatch):
         return train(*args, **kwargs)
 
     return prepare
-
-
-class Runs:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, canary):
-        self.canary = canary
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.canary),)
-
-
-def losses(row):
-    return {key: value for key, value in row.items() if "loss" in key}
-
-
-def rates(row):
-    return {key: value for key, value in row.items() if key.startswith("lr/")}
 
 
 # A whole run
@@ -289,7 +251,7 @@ def test_one_number_freezes_so_many_rows_and_they_are_named(prepared, data, tmp_
 
 def test_weights_that_would_run_code_are_refused_unless_trusted(prepared, data, tmp_path):
     weights, canary = tmp_path / "weights.pt", tmp_path / "canary"
-    torch.save({"model": build_model(CFG, nc=2), "extra": Runs(canary)}, weights)
+    torch.save({"model": build_model(CFG, nc=2), "extra": Attack(os.mkdir, str(canary))}, weights)
     with pytest.raises(InputError, match=rf"^--weights {weights}: refused, since it names .*; --trust reads it"):
         prepared(CFG, data, save_dir=tmp_path / "run", weights=weights, device="cpu")
     assert not canary.exists() and not (tmp_path / "run").exists()
@@ -341,201 +303,6 @@ def test_a_failure_in_the_process_of_a_device_is_one_line(data, tmp_path, monkey
     with pytest.raises(InputError, match=r"^--device 0,1: training stopped in the process of a device, which .*why$"):
         train(CFG, data, save_dir=tmp_path / "run", **(ARGUMENTS | {"device": "0,1"}))
     assert contents(tmp_path) == {}
-
-
-# Stopping and going on
-
-
-def test_a_run_stopped_in_its_second_epoch_goes_on_as_if_it_had_not_been(stop_at, data, run, tmp_path):
-    folder = tmp_path / "run"
-    stop_at(BATCHES + 2)
-    with pytest.raises(KeyboardInterrupt):
-        train(CFG, data, save_dir=folder, **ARGUMENTS)
-    whole = rows_of(run.folder)
-    (first,) = rows_of(folder)
-    # The same seed: the same losses, also in another run.
-    assert losses(first) == losses(whole[0]) and rates(first) == rates(whole[0])
-    assert checkpoint(folder / "weights" / "last.pt")["epoch"] == 0
-
-    stop_at(None)
-    evaluation = resume(folder / "weights" / "last.pt", device="cpu", workers=0)
-    rows = rows_of(folder)
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert rows[0] == first
-    # The schedule is that of the whole run. Its losses are not: checkpoints hold the averaged weights, in fp16.
-    assert rates(rows[1]) == rates(whole[1])
-    assert evaluation.save_dir == folder and evaluation.metrics["split"] == "val"
-    before, after = (yaml.safe_load((f / "args.yaml").read_text()) for f in (run.folder, folder))
-    assert {k: after[k] for k in load_recipe()} == {k: before[k] for k in load_recipe()}
-    with pytest.raises(InputError, match=r"--resume .*last.pt: this run has ended; start another .* --weights"):
-        resume(folder / "weights" / "last.pt", device="cpu")
-
-
-def test_a_run_stopped_in_its_first_epoch_leaves_a_checkpoint_to_use_and_to_go_on_from(stop_at, data, tmp_path, caplog):
-    folder, last = tmp_path / "run", tmp_path / "run" / "weights" / "last.pt"
-    last.parent.mkdir(parents=True)
-    last.write_bytes(b"of an older run in this folder")
-    stop_at(BATCHES)
-    with pytest.raises(KeyboardInterrupt):
-        train(CFG, data, save_dir=folder, **(ARGUMENTS | {"epochs": 1}))
-    assert f"Stopped; go on with --resume {last}" in caplog.text
-    assert not (folder / "results.csv").exists() and not (folder / "weights" / "best.pt").exists()
-    scored = evaluate(last, data, save_dir=tmp_path / "val", imgsz=64, device="cpu", workers=0, plots=False)
-    assert scored.metrics["images"] == 6
-
-    (folder / "results.csv").write_text("epoch,time\n1,2\n")  # as where the stop came between this row and last.pt
-    stop_at(None)
-    resume(last, device="cpu", workers=0)
-    assert [row.split(",")[0] for row in (folder / "results.csv").read_text().splitlines()] == ["epoch", "1"]
-    assert (folder / "weights" / "best.pt").exists()
-
-
-def test_a_run_that_an_older_version_began_keeps_its_columns(stop_at, data, tmp_path):
-    folder = tmp_path / "run"
-    stop_at(BATCHES + 1)
-    with pytest.raises(KeyboardInterrupt):
-        train(CFG, data, save_dir=folder, **ARGUMENTS)
-    old = ["".join(f"{','.join(row.split(',')[:-2])}\n") for row in (folder / "results.csv").read_text().splitlines()]
-    (folder / "results.csv").write_text("".join(old))
-    stop_at(None)
-    resume(folder / "weights" / "last.pt", device="cpu", workers=0)
-    rows = rows_of(folder)
-    assert len(rows) == 2 and "images" not in rows[1] and list(rows[0])[-1] == "lr/pg2"
-
-
-def test_a_run_stopped_before_its_first_step_says_nothing_of_a_checkpoint(data, tmp_path, monkeypatch, caplog):
-    def interrupted(self):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(CocoTrainer, "_setup_train", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(CFG, data, save_dir=tmp_path / "run", **ARGUMENTS)
-    assert "Starting" not in caplog.text and "Stopped" not in caplog.text
-
-
-def test_input_that_breaks_after_an_epoch_leaves_the_checkpoints(stop_at, data, tmp_path):
-    stop_at(BATCHES + 1, InputError("an image is gone"))
-    with pytest.raises(InputError, match="an image is gone"):
-        train(CFG, data, save_dir=tmp_path / "run", **ARGUMENTS)
-    assert load_model(tmp_path / "run" / "weights" / "last.pt")
-
-
-def test_a_run_from_weights_of_other_class_widths_goes_on(stop_at, data, tmp_path):
-    wide = build_model("yolov5n.yaml", nc=80)
-    wide.names = {i: f"class {i}" for i in range(80)}
-    torch.save({"model": wide}, tmp_path / "wide.pt")
-    folder = tmp_path / "run"
-    stop_at(BATCHES + 1)
-    with pytest.raises(KeyboardInterrupt):
-        train("yolov5n.yaml", data, save_dir=folder, weights=tmp_path / "wide.pt", **ARGUMENTS)
-    stop_at(None)
-    resume(folder / "weights" / "last.pt", device="cpu", workers=0)
-    width = wide.model[-1].cv3[0][0].conv.out_channels
-    assert width == 80 != build_model("yolov5n.yaml", nc=2).model[-1].cv3[0][0].conv.out_channels
-    assert load_model(folder / "weights" / "best.pt").model[-1].cv3[0][0].conv.out_channels == width
-
-
-def test_a_run_to_go_on_with_runs_no_code_and_names_no_other_file(stop_at, data, tmp_path):
-    canary = tmp_path / "canary"
-    file = stopped(tmp_path / "a", optimizer={"state": Runs(canary)})
-    with pytest.raises(InputError, match=rf"^--resume {file}: refused, since it names .* no run of ours does$"):
-        resume(file, data=data, device="cpu")
-    saved = {**ARGUMENTS, "batch": 4, "data": str(data), "distill_model": str(tmp_path / "other.pt"), "lr0": 0.007}
-    last = stopped(tmp_path / "b", train_args=saved)
-    trainer = CocoTrainer(overrides={"model": str(last), "resume": str(last), "save_dir": str(tmp_path / "b")})
-    assert (trainer.args.lr0, trainer.args.distill_model) == (0.007, None)
-    assert not canary.exists()
-
-
-def stopped(run_folder, *, parent="weights", names=NAMES, **changes):
-    """A checkpoint as a run that was stopped leaves it."""
-    model = build_model(CFG, nc=2)
-    model.names = names
-    content = {"model": None, "ema": model, "optimizer": {}, "epoch": 0, "train_args": {"epochs": 2, "data": "none"}}
-    file = run_folder / parent / "last.pt"
-    file.parent.mkdir(parents=True)
-    torch.save(content | changes, file)
-    return file
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"optimizer": None}, r"this run has ended"),
-        ({"epoch": 1}, r"this run has ended"),  # killed after its last epoch
-        ({"parent": "downloads"}, r"expected weights/last.pt in the folder of its run"),
-        ({"names": {0: "block", 1: "rod"}}, r"its classes are .*rod.*, those of the dataset .*bar"),
-    ],
-)
-def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(data, tmp_path, changes, expected):
-    file = stopped(tmp_path, **changes)
-    before = contents(tmp_path)
-    with pytest.raises(InputError, match=rf"^--resume {file}: {expected}"):
-        resume(file, data=data, device="cpu")
-    assert contents(tmp_path) == before
-
-
-def test_resuming_without_the_data_names_it(tmp_path):
-    with pytest.raises(InputError, match=r"none: no dataset YAML or folder of that name"):
-        resume(stopped(tmp_path), device="cpu")
-
-
-@pytest.mark.parametrize("content", [None, b"half a checkpoi"])
-def test_a_file_to_resume_that_is_no_checkpoint_is_named_by_its_flag(tmp_path, content):
-    if content is not None:
-        (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(InputError, match=rf"^--resume {tmp_path}/last.pt: "):
-        resume(tmp_path / "last.pt", device="cpu")
-
-
-# What cannot be used
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ({"cfg": "yolov5n-swan.yaml"}, r"--cfg yolov5n-swan.yaml: no such model YAML"),
-        ({"data": "no/such/set"}, r"no/such/set: no dataset YAML or folder"),
-        ({"weights": "none.pt"}, r"--weights none.pt: no such file"),
-        ({"hyp": "none.yaml"}, r"--hyp none.yaml: expected a YAML file"),
-        ({"device": "99"}, r"--device 99: expected cpu"),
-        ({"imgsz": 100}, r"--imgsz 100: expected a multiple of the model's stride 32"),
-        ({"freeze": [3, 25]}, r"--freeze 25: expected a row from 0 to 24"),
-        ({"layer_decay": 0.5}, r"--layer-decay 0.5: expected --weights too"),
-        (
-            {"layer_decay": 0.5, "weights": "CONV"},
-            r"--layer-decay 0.5: expected Swin rows in .* that .* fills, got none",
-        ),
-        ({"layer_decay": 0.0}, r"--layer-decay 0: expected a number above 0"),
-        ({"cfg": "yolov5n-c3str-p6.yaml", "head": "anchor"}, r"--cfg yolov5n-c3str-p6.yaml: no such model YAML"),
-        ({"freeze": list(range(25))}, r"--freeze 0 1 .* 24: no parameters are left to train"),
-    ],
-)
-def test_what_cannot_be_used_is_named_and_leaves_no_folder(data, tmp_path, tmp_path_factory, arguments, expected):
-    arguments = {"cfg": CFG, "data": data, **ARGUMENTS, **arguments}
-    if arguments.get("weights") == "CONV":  # a detector without Swin rows
-        arguments["weights"] = tmp_path_factory.mktemp("weights") / "vanilla.pt"
-        torch.save({"model": build_model("yolov5n.yaml", nc=2)}, arguments["weights"])
-    with pytest.raises(InputError, match=expected):
-        train(save_dir=tmp_path / "runs" / "exp", **arguments)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_image_that_is_missing_is_named_and_leaves_no_folder(tmp_path):
-    data = make_tiny(tmp_path / "set")
-    (tmp_path / "set" / "val" / "val_3.png").unlink()
-    with pytest.raises(InputError, match=r"val.json: 1 of 6 images are not in .*val: val_3.png"):
-        train(CFG, data, save_dir=tmp_path / "exp", **ARGUMENTS)
-    assert [f.name for f in tmp_path.iterdir()] == ["set"]
-
-
-def test_wrong_input_leaves_a_folder_that_was_there(data, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    broken = make_tiny(tmp_path / "set")
-    (tmp_path / "set" / "train" / "train_0.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"train_0.png: cannot be decoded"):
-        train(CFG, broken, save_dir=tmp_path, **ARGUMENTS)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_the_metrics_a_run_prints_are_those_it_writes(run):

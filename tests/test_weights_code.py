@@ -16,21 +16,11 @@ from small_detectors import CONV_ONLY, detector, outputs, write_training_checkpo
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
-from weight_files import refusal, write_detector
+from weight_files import Attack, refusal, write_detector
 
 from swin_yolo.engine.model import build_model, read_model_yaml
 from swin_yolo.errors import InputError
 from swin_yolo.weights import load_model, read_checkpoint
-
-
-class Attack:
-    """Pickles as a call of any function."""
-
-    def __init__(self, function, *args):
-        self.call = function, args
-
-    def __reduce__(self):
-        return self.call
 
 
 def touch(canary: Path) -> Attack:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from small_detectors import CONV_ONLY, detector, outputs, write_training_checkpoint
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.torch_utils import strip_optimizer
+from weight_files import Attack
 
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
@@ -163,11 +164,9 @@ def test_a_stripped_checkpoint_is_as_ultralytics_strips_it(tmp_path):
 
 
 def test_stripping_runs_nothing_and_leaves_a_refused_file_as_it_was(tmp_path):
-    class Attack:
-        def __reduce__(self):
-            return open, (str(tmp_path / "canary"), "w")
-
-    file = write_training_checkpoint(tmp_path / "best.pt", detector(CONV_ONLY), stopper=Attack())
+    file = write_training_checkpoint(
+        tmp_path / "best.pt", detector(CONV_ONLY), stopper=Attack(open, str(tmp_path / "canary"), "w")
+    )
     before = file.read_bytes()
     with pytest.raises(InputError, match="--trust"):
         strip_checkpoint(file)

@@ -12,6 +12,16 @@ from swin_yolo.weights import read_checkpoint
 from swin_yolo.weights.header import encode_header, weights_sha256
 
 
+class Attack:
+    """Pickles as a call of any function."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
 def refusal(file: Path, *, read=read_checkpoint) -> str:
     """The message of the InputError that reading gives, checked to be one line that names the file."""
     with pytest.raises(InputError) as caught:
