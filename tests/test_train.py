@@ -244,6 +244,16 @@ def test_gains_of_the_other_head_are_warned_of(prepared, data, tmp_path, caplog,
     assert f"--hyp {hyp}: the head of {CFG} does not read {unread}, which" in caplog.text
 
 
+def test_a_layer_decay_that_slows_nothing_is_warned_of(prepared, data, run, tmp_path, caplog):
+    hyp = tmp_path / "hyp.yaml"
+    hyp.write_text("layer_decay: 0.5\n")
+    warning = f"--hyp {hyp}: layer_decay slows nothing, as --weights fills no Swin row of {CFG}"
+    prepared(CFG, data, save_dir=tmp_path / "run", hyp=hyp, weights=run.best, device="cpu")
+    assert warning not in caplog.text
+    prepared(CFG, data, save_dir=tmp_path / "run", hyp=hyp, device="cpu")
+    assert warning in caplog.text
+
+
 def test_one_number_freezes_so_many_rows_and_they_are_named(prepared, data, tmp_path, caplog):
     trainer = prepared(CFG, data, save_dir=tmp_path / "run", freeze=["3"], device="cpu")
     assert trainer.args.freeze == ["0", "1", "2"] and "Frozen: 0, 1, 2\n" in caplog.text

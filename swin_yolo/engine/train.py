@@ -106,6 +106,8 @@ def train(
             raise InputError(
                 f"--layer-decay {layer_decay:g}: expected Swin rows in {cfg} that {weights} fills, got none"
             )
+    if recipe["layer_decay"] != 1 and not pretrained:  # no mistake either
+        LOGGER.warning(f"--hyp {hyp}: layer_decay slows nothing, as --weights fills no Swin row of {cfg}")
     overrides = {
         **recipe,
         "task": "detect",
