@@ -76,7 +76,24 @@ def test_closing_ends_the_threads_and_what_they_read_from():
     assert closed.is_set() and threading.active_count() == before
 
 
-def test_ctrl_c_ends_the_items_and_a_second_one_is_as_usual():
+@pytest.fixture
+def ctrl_c_is_heard():
+    """As in a terminal; a background job of a shell without job control is born with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_left_ignored_where_it_is():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with closing(Pipeline()) as pipeline, stopped_by_ctrl_c(pipeline):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_items_and_a_second_one_is_as_usual(ctrl_c_is_heard):
     with closing(Pipeline()) as pipeline, stopped_by_ctrl_c(pipeline) as interrupted:
         items = pipeline.ahead(iter(lambda: time.sleep(0.01), 1))
         next(items)
