@@ -1,13 +1,9 @@
-import base64
-
-import cv2
 import numpy as np
 import pytest
 from coco_files import content, index_of, save_images
+from PIL import Image
 
-from swin_yolo.comparison import gallery as gallery_module
 from swin_yolo.comparison.gallery import gallery, image_quality, read_scaled, shown
-from swin_yolo.errors import InputError
 
 
 def truth(*boxes, crowd=()) -> list[dict]:
@@ -108,31 +104,32 @@ def test_a_picture_has_its_boxes_by_class_index_and_detections_down_to_a_low_sco
 # Pictures
 
 
-def test_a_picture_is_a_jpeg_of_at_most_640_pixels(tmp_path):
+def test_a_picture_has_at_most_640_pixels(tmp_path):
     what = content()
     what["images"][0] |= {"width": 1600, "height": 400}
     save_images(tmp_path, what)
     index = index_of(tmp_path, what)
     assert read_scaled(index, 0).shape == (160, 640, 3) and read_scaled(index, 1).shape == (30, 30, 3)
     (picture,) = gallery(index, {"vanilla": [], "swin": [entry(10, (10, 5, 20, 10))]}, "vanilla")
-    assert cv2.imdecode(np.frombuffer(picture["jpeg"], np.uint8), cv2.IMREAD_COLOR).shape == (160, 640, 3)
+    assert picture["picture"].shape == (160, 640, 3)
     assert (picture["width"], picture["height"]) == (1600, 400)
 
 
-def test_pictures_together_stay_small(monkeypatch):
-    noise = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8) for i in range(4)]
-    fine = sum(map(len, gallery_module._jpegs(noise)))
-    monkeypatch.setattr(gallery_module, "MOST_BYTES", fine - 1)
-    assert sum(map(len, gallery_module._jpegs(noise))) < fine
-    assert gallery_module._jpegs([]) == []
-
-
-def test_forty_pictures_of_noise_fit_into_the_page():
-    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
-    assert sum(len(base64.b64encode(jpeg)) for jpeg in gallery_module._jpegs([noise] * gallery_module.MOST)) < 12.5e6
-
-
-def test_an_image_that_cannot_be_read_is_named(index):
+def test_an_image_that_cannot_be_read_any_more_is_left_out_with_a_word(index, caplog):
     index.image_file(1).write_bytes(b"none")
-    with pytest.raises(InputError, match=r"b.jpg: cannot be read as an image; .*set.json lists it"):
-        read_scaled(index, 1)
+    found = {"vanilla": [], "swin": [entry(10, (10, 5, 20, 10)), entry(5, (3, 6, 12, 15), 7)]}
+    pictures = gallery(index, found, "vanilla")
+    assert [picture["file_name"] for picture in pictures] == ["a.jpg"]
+    assert f"{index.image_file(1)}: cannot be read any more, so the page does not show it" in caplog.text
+
+
+def test_what_opencv_alone_does_not_read_is_shown(index):
+    Image.fromarray(np.full((30, 30, 3), 90, np.uint8)).save(index.image_file(1), "AVIF")
+    assert read_scaled(index, 1).shape == (30, 30, 3)
+
+
+def test_of_an_image_the_hundred_best_detections_are_shown():
+    scores = np.random.default_rng(0).permutation(np.linspace(0.04, 0.99, 300)).tolist()
+    kept = shown([entry(10, (1, 1, 9, 9), score=score) for score in scores] + [entry(20, (1, 1, 9, 9), score=0.05)])
+    assert [e["score"] for e in kept if e["image_id"] == 10] == sorted(scores, reverse=True)[:100]
+    assert [e["score"] for e in kept if e["image_id"] == 20] == [0.05]

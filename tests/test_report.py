@@ -317,7 +317,7 @@ def test_grid_stays_within_2000_pixels_and_the_number_of_images(tmp_path):
 
 def test_picture_names_the_image_that_cannot_be_read(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
-    for name, message in (("text.jpg", "is not an image"), ("none.jpg", "cannot be read as an image")):
+    for name, message in (("text.jpg", "cannot be read as an image"), ("none.jpg", "cannot be read as an image")):
         with pytest.raises(InputError, match=f"{name}: {message}"):
             side_by_side([tmp_path / name], [[]], [[]], {1: "a"}, tmp_path / "out.jpg")
     with pytest.raises(ValueError, match="at least one image"):

@@ -1,24 +1,23 @@
 """The images on which models differ most, with what each found there."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from pycocotools import mask
+from ultralytics.utils import LOGGER
+from ultralytics.utils.patches import imread
 
 from swin_yolo.data.coco import CocoIndex
-from swin_yolo.errors import InputError
 from swin_yolo.scoring.coco_objects import Detection
 
 MOST = 40
 LONGEST_SIDE = 640
-MOST_BYTES = 9_000_000  # of all JPEGs together: the page holds them in base64, a third longer, and stays below 15 MB
-QUALITIES = (85, 75, 60, 45, 30)
 
 CONFIDENT, OVERLAP = 0.25, 0.5  # a detection that counts, and the IoU from which it is of an object
-SHOWN = 0.05  # least score of a detection that the page has
+SHOWN, MOST_SHOWN = 0.05, 100  # least score of a detection that the page has, and how many of an image: COCO counts 100
 
 
 def gallery(
@@ -33,7 +32,8 @@ def gallery(
         most: images at most.
 
     Returns:
-        What `write_comparison_page` takes. An image on which no model differs is left out.
+        What `write_comparison_page` takes. An image on which no model differs, or that cannot be read any more, is
+        left out.
     """
     by_image = {name: _by_image(entries) for name, entries in detections.items()}
     truth = [_truth(index, i) for i in range(len(index))]
@@ -50,18 +50,32 @@ def gallery(
             "file_name": index.file_names[i],
             "width": int(index.sizes_wh[i][0]),
             "height": int(index.sizes_wh[i][1]),
-            "jpeg": jpeg,
+            "picture": picture,
             "gain": gains[i],
             "truth": truth[i],
-            "detections": {name: of[i] for name, of in found.items()},
+            "detections": {name: [_brief(d) for d in of[i]] for name, of in found.items()},
         }
-        for i, jpeg in zip(chosen, _jpegs([read_scaled(index, i) for i in chosen]), strict=True)
+        for i in chosen
+        if (picture := read_scaled(index, i)) is not None
     ]
 
 
 def shown(entries: Iterable[Detection]) -> list[Detection]:
     """The detections that the page can show: a run has many more, of low scores."""
-    return [entry for entry in entries if entry["score"] >= SHOWN]
+    best_first = sorted((entry for entry in entries if entry["score"] >= SHOWN), key=lambda entry: -entry["score"])
+    counted: Counter[int] = Counter()
+    kept = []
+    for entry in best_first:
+        counted[entry["image_id"]] += 1
+        if counted[entry["image_id"]] <= MOST_SHOWN:
+            kept.append(entry)
+    return kept
+
+
+def _brief(detection: Mapping[str, Any]) -> dict[str, Any]:
+    """A detection to a tenth of a pixel and a thousandth of score: what can be seen of it."""
+    box = [round(value, 1) for value in detection["box"]]
+    return {**detection, "box": box, "score": round(detection["score"], 3)}
 
 
 def image_quality(truth: Sequence[Mapping[str, Any]], detections: Sequence[Mapping[str, Any]]) -> float:
@@ -126,31 +140,19 @@ def _of_index(index: CocoIndex, of_image: Mapping[int, Sequence[Detection]]) -> 
     ]
 
 
-def read_scaled(index: CocoIndex, i: int) -> np.ndarray:
-    """An image with its longer side at most `LONGEST_SIDE`; BGR.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
+def read_scaled(index: CocoIndex, i: int) -> np.ndarray | None:
+    """An image with its longer side at most `LONGEST_SIDE`; BGR. None, and a warning, where it cannot be read."""
     file = index.image_file(i)
     try:
-        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+        image = imread(str(file))  # as in training, of every format that it takes
     except (OSError, cv2.error):
         image = None
     if image is None:
-        raise InputError(f"{file}: cannot be read as an image; {index.annotations_file} lists it")
+        LOGGER.warning(f"{file}: cannot be read any more, so the page does not show it")
+        return None
     scale = LONGEST_SIDE / max(image.shape[:2])
     if scale >= 1:
         return image
     height, width = image.shape[:2]
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-
-
-def _jpegs(images: Sequence[np.ndarray]) -> list[bytes]:
-    """The images as JPEG, at the highest quality at which all together are small enough."""
-    for quality in QUALITIES:
-        files = [cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes() for image in images]
-        if sum(map(len, files)) <= MOST_BYTES:
-            break
-    return files if images else []

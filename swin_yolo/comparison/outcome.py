@@ -58,12 +58,12 @@ def conclude(
     findings = find(models, controls, index.to_coco(), resamples=resamples, display=display)
     display.close()
     content = summary(models, findings, settings=settings, training=training, commands=commands, images=len(index))
-    first_runs = {model.name: shown(model.runs[0].scored.detections()) for model in models}
-    pictures = gallery(index, first_runs, models[0].name)
     files = [save_dir / name for name in ("compare.json", "compare.md", "compare.csv", "report.html")]
     write_json(files[0], content, indent=1)
     for file, text in zip(files[1:3], (comparison_markdown(content), comparison_csv(content)), strict=True):
         with written_whole(file) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="")
+    first_runs = {model.name: shown(model.runs[0].scored.detections()) for model in models}
+    pictures = gallery(index, first_runs, models[0].name)
     write_comparison_page(content, pictures, files[3])
     return Comparison(content, files)

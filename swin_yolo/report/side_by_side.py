@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from ultralytics.utils.patches import imread
 
 from swin_yolo.errors import InputError
 from swin_yolo.report.drawing import draw_boxes, lettering, write_image
@@ -64,11 +65,11 @@ def side_by_side(
 
 def _read(file: Path) -> np.ndarray:
     try:
-        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+        image = imread(str(file))  # as in training, of every format that it takes
     except (OSError, cv2.error) as error:
         raise InputError(f"{file}: cannot be read as an image: {error}") from error
     if image is None:
-        raise InputError(f"{file}: is not an image that OpenCV can decode")
+        raise InputError(f"{file}: cannot be read as an image")
     return image
 
 

@@ -14,12 +14,14 @@ function address(index) {
 
 function showGallery() {
   if (!gallery.length) {
-    byId("gallery-lead").textContent = "There are no images to show.";
+    byId("gallery-lead").textContent = challengers.length
+      ? `There is no image on which a model differs from ${baseline.name}: detections count from a score of 0.25.`
+      : "There is one model, so there is nothing to compare it with.";
     return;
   }
   byId("gallery-lead").textContent =
-    `The ${counted(gallery.length, "image")} that gained or lost most against ${baseline.name}, ` +
-    "the greatest difference first. Press an image to enlarge it.";
+    `The ${counted(gallery.length, "image")} that gained or lost most against ${baseline.name}, the greatest ` +
+    `difference first${seeds > 1 ? ", by the first run of each model" : ""}. Press an image to enlarge it.`;
   byId("box-legend").append(...boxLegend());
   showControls(byId("controls"), () => requestAnimationFrame(updatePanels));
   const cards = gallery.map((image, index) => card(image, index));
