@@ -20,6 +20,9 @@ class Run:
     def metrics(self, copies=None):
         return np.full(13, self.score(np.ones(len(self.image_ids), int) if copies is None else copies))
 
+    def images_with_objects(self):
+        return np.full(13, 1000)
+
 
 class SlowRun:
     """Stands in for `Matches`: scores a data set that holds the copies."""
@@ -32,6 +35,11 @@ class SlowRun:
         copies = [1] * len(self.image_ids) if copies is None else copies
         score = score_detections(*with_copies(self.truth, self.detections, copies))
         return np.array([*score.metrics.values(), *(row["AP"] for row in score.per_class.values())])
+
+    def images_with_objects(self):
+        """By what there is to score on each image alone."""
+        alone = [self.metrics(np.eye(len(self.image_ids), dtype=int)[i]) for i in range(len(self.image_ids))]
+        return np.sum(np.array(alone) > -1, axis=0)
 
 
 def constant(value):
@@ -54,7 +62,7 @@ def test_two_images_of_which_one_is_found_give_the_three_resamples_that_there_ar
     nothing, one = match(truth, []), match(truth, [found(1, 1, BOX, 0.9)])
     # the image that is found comes not at all, once or twice in 1/4, 1/2 and 1/4 of the resamples
     for confidence, expected in ((0.95, (0, 1)), (0.4, (51 / 101, 51 / 101))):
-        difference = paired_bootstrap([nothing], {"new": [one]}, confidence=confidence)["new"]
+        difference = paired_bootstrap([nothing], {"new": [one]}, confidence=confidence, least_images=1)["new"]
         assert difference.metrics["AP"].mean == difference.per_class["class 1"].mean == pytest.approx(51 / 101)
         assert bounds(difference.metrics["AP"]) == bounds(difference.per_class["class 1"]) == pytest.approx(expected)
 
@@ -85,21 +93,22 @@ def test_images_of_both_models_are_drawn_together():
 def test_a_run_against_itself_differs_by_nothing():
     truth, detections = random_set(3)
     run = match(truth, detections)
-    metrics = paired_bootstrap([run], {"same": [run]}, resamples=50)["same"].metrics
+    metrics = paired_bootstrap([run], {"same": [run]}, resamples=50, least_images=1)["same"].metrics
     assert {bounds(interval) for name, interval in metrics.items() if interval.mean is not None} == {(0, 0)}
 
 
 # Parity
 
 
-@pytest.mark.parametrize("seed", [1, 5, 9])
-def test_intervals_are_those_of_a_plain_slow_bootstrap(seed):
+@pytest.mark.parametrize(("seed", "least_images"), [(1, 1), (5, 1), (9, 1), (5, 3), (9, 4)])
+def test_intervals_are_those_of_a_plain_slow_bootstrap(seed, least_images):
     truth, detections = random_set(seed)
     rng = np.random.default_rng(seed)
     sets = [[{**d, "score": round(float(rng.random()), 1)} for d in detections] for _ in range(4)]
     (a, b, c, d), (slow_a, slow_b, slow_c, slow_d) = ([kind(truth, s) for s in sets] for kind in (match, SlowRun))
-    quick = paired_bootstrap([a, b], {"new": [c, d]}, resamples=40, seed=seed)["new"]
-    slow = paired_bootstrap([slow_a, slow_b], {"new": [slow_c, slow_d]}, resamples=40, seed=seed)["new"]
+    arguments = {"resamples": 40, "seed": seed, "least_images": least_images}
+    quick = paired_bootstrap([a, b], {"new": [c, d]}, **arguments)["new"]
+    slow = paired_bootstrap([slow_a, slow_b], {"new": [slow_c, slow_d]}, **arguments)["new"]
     assert list(quick.metrics) == list(METRIC_NAMES)
     for kind in ("metrics", "per_class"):
         assert asdict(quick)[kind].keys() == asdict(slow)[kind].keys()
@@ -107,6 +116,7 @@ def test_intervals_are_those_of_a_plain_slow_bootstrap(seed):
             numbers = [np.array(list(one.values()), float) for one in (asdict(quick)[kind][name], interval)]
             assert numbers[0] == pytest.approx(numbers[1], rel=0, abs=1e-12, nan_ok=True)
     assert quick.metrics["AP"].low < quick.metrics["AP"].high
+    assert (least_images == 1) == (None not in [i.low for i in quick.metrics.values() if i.mean is not None])
 
 
 def test_the_interval_holds_the_true_difference_about_as_often_as_it_says():
@@ -141,11 +151,22 @@ def test_the_seed_decides_and_other_candidates_do_not_matter():
 def test_a_class_missing_in_some_resamples_is_left_out_there_and_one_missing_everywhere_has_no_numbers():
     truth = coco([(1, 1, BOX), (2, 2, BOX)], images=(1, 2), categories=(1, 2, 3))
     old, new = match(truth, []), match(truth, [found(1, 1, BOX, 0.9)])
-    difference = paired_bootstrap([old], {"new": [new]})["new"]
+    difference = paired_bootstrap([old], {"new": [new]}, least_images=1)["new"]
     assert asdict(difference.per_class["class 1"]) == pytest.approx({"mean": 1, "low": 1, "high": 1})
     assert asdict(difference.per_class["class 2"]) == {"mean": 0, "low": 0, "high": 0}
     nothing = {"mean": None, "low": None, "high": None}
     assert asdict(difference.per_class["class 3"]) == asdict(difference.metrics["APl"]) == nothing
+
+
+def test_five_images_of_one_mind_are_too_few_for_an_interval():
+    boxes = [(image, 1 + image % 2, BOX) for image in range(1, 12)]  # six images of class 2, five of class 1
+    truth = coco(boxes, images=range(1, 13), categories=(1, 2))
+    old, new = match(truth, []), match(truth, [found(image, number, box, 0.9) for image, number, box in boxes])
+    difference = paired_bootstrap([old], {"new": [new]})["new"]
+    assert asdict(difference.per_class["class 1"]) == {"mean": 1, "low": None, "high": None}
+    assert asdict(difference.per_class["class 2"]) == pytest.approx({"mean": 1, "low": 1, "high": 1})
+    assert bounds(difference.metrics["APm"]) == pytest.approx((1, 1))
+    assert bounds(difference.metrics["APs"]) == (None, None)
 
 
 def test_progress_counts_the_resamples_of_all_models():

@@ -27,8 +27,9 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def test_the_verdict_is_at_the_top_and_all_twelve_numbers_follow(compared):
+    compared["caveats"] = ["It is not a comparison of like with like: the models differ in epochs."]
     text = comparison_markdown(compared)
-    assert text.startswith(f"# {compared['title']}\n\n{compared['verdict']}\n\n")
+    assert text.startswith(f"# {compared['title']}\n\n{compared['verdict']} {compared['caveats'][0]}\n\n")
     scores = tables(text)[0]
     assert scores[0] == ["Model", *METRIC_NAMES]
     for row, model in zip(scores[2:], compared["models"], strict=True):
@@ -100,13 +101,30 @@ def test_the_csv_has_a_row_for_each_model_with_full_numbers(compared):
         for name in METRIC_NAMES:
             assert float(row[name]) == model["metrics"][name]["mean"]
             assert float(row[f"{name} spread"]) == model["metrics"][name]["spread"]
-        assert float(row["AP RBC"]) == model["per_class"]["RBC"]["AP"]["mean"]
+        assert float(row["class RBC AP"]) == model["per_class"]["RBC"]["AP"]["mean"]
         assert int(row["parameters"]) == model["parameters"] and int(row["runs"]) == 3
         assert float(row["latency_ms median"]) == model["latency_ms"]["median"]
     assert rows[0]["AP difference"] == rows[0]["verdict"] == ""
     ap = compared["models"][1]["difference"]["metrics"]["AP"]
     assert [float(rows[1][f"AP {key}"]) for key in ("difference", "low", "high")] == [ap["mean"], ap["low"], ap["high"]]
     assert rows[1]["verdict"] == compared["models"][1]["verdict"]["word"]
+
+
+def test_a_class_called_low_has_columns_of_its_own(compared):
+    compared["data"]["names"] = ["low", "spread", "difference"]
+    for model in compared["models"]:
+        model["per_class"] = dict(zip(compared["data"]["names"], model["per_class"].values(), strict=True))
+        if found := model["difference"]:
+            found["per_class"] = dict(zip(compared["data"]["names"], found["per_class"].values(), strict=True))
+    baseline, first, *_ = csv.DictReader(comparison_csv(compared).splitlines())
+    expected = compared["models"][1]
+    assert float(first["class low AP"]) == expected["per_class"]["low"]["AP"]["mean"]
+    assert float(first["AP low"]) == expected["difference"]["metrics"]["AP"]["low"] and baseline["AP low"] == ""
+
+
+def test_a_difference_of_minus_1_is_a_number(compared):
+    compared["models"][1]["difference"]["metrics"]["AP"]["mean"] = -1.0
+    assert list(csv.DictReader(comparison_csv(compared).splitlines()))[1]["AP difference"] == "-1.0"
 
 
 def test_what_the_csv_has_no_number_for_is_empty():
@@ -119,9 +137,10 @@ def test_what_the_csv_has_no_number_for_is_empty():
 # Lines
 
 
-def test_the_lines_say_the_verdict_and_what_each_model_is(compared):
-    verdict, empty, *models = comparison_lines(compared)
-    assert (verdict, empty) == (compared["verdict"], "")
+def test_the_lines_say_the_verdict_its_limits_and_what_each_model_is(compared):
+    compared["caveats"] = ["6 images are few: the interval may well be too narrow."]
+    verdict, limit, empty, *models = comparison_lines(compared)
+    assert (verdict, limit, empty) == (compared["verdict"], compared["caveats"][0], "")
     ap = compared["models"][0]["metrics"]["AP"]
     number = f"AP {ap['mean']:.3f} ± {ap['spread']:.3f}"
     assert models[0] == f"yolov5n       baseline   {number}, 2,509,049 parameters, 1.90 GFLOPs, 12.1 ms"

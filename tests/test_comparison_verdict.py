@@ -2,7 +2,7 @@ import pytest
 
 from swin_yolo.comparison.results import ModelResult, RunResult, over_seeds
 from swin_yolo.comparison.scores import Scored
-from swin_yolo.comparison.verdict import amount, caveats, headline, word
+from swin_yolo.comparison.verdict import amount, caveats, caveats_of_all, headline, word
 from swin_yolo.scoring.bootstrap import Difference, Interval
 
 BETTER, WORSE, UNCLEAR = Interval(0.012, 0.003, 0.021), Interval(-0.012, -0.021, -0.003), Interval(0.004, -0.006, 0.013)
@@ -49,6 +49,8 @@ def test_a_difference_is_said_with_its_interval():
         == "Whether swin is better than vanilla cannot be told: +0.004 AP (95% interval -0.006 to +0.013)."
     )
     assert said(NOTHING) == "Whether swin is better than vanilla cannot be told: no ground truth to compare on."
+    few = "Whether swin is better than vanilla cannot be told: +0.012 AP, and ground truth on fewer than 6 images."
+    assert said(Interval(0.012, None, None)) == few
     assert amount(BETTER, 0.9).endswith("(90% interval +0.003 to +0.021)")
 
 
@@ -92,6 +94,15 @@ def test_a_bigger_model_without_a_control_is_said_to_be_bigger():
 def test_one_run_is_said_to_be_one():
     one = "With one run of swin this speaks of these weights, not of other seeds."
     assert caveats(model("swin", runs=1), BASELINE, controlled=False) == [one]
+
+
+def test_what_limits_all_verdicts_is_said():
+    fairness = [{"what": "epochs", "same": False}, {"what": "recipe", "same": True}, {"what": "head", "same": None}]
+    assert caveats_of_all(fairness[1:], images=20, resamples=1000) == []
+    unfair, few, rough = caveats_of_all([*fairness, {"what": "batch", "same": False}], images=19, resamples=999)
+    assert unfair == "It is not a comparison of like with like: the models differ in epochs, batch."
+    assert few == "19 images are few: the interval may well be too narrow."
+    assert rough == "999 resamples place the ends of an interval roughly; take 1000 or more."
 
 
 # Over seeds

@@ -20,7 +20,7 @@ from .fairness import fairness_table
 from .plan import Training
 from .results import ModelResult, curve_of, over_seeds, seconds_of
 from .scores import Settings
-from .verdict import caveats, headline, word
+from .verdict import caveats, caveats_of_all, headline, word
 
 CLASS_METRICS = ("AP", "AP50", "APs", "APm", "APl", "AR100")
 SEED, CONFIDENCE = 0, 0.95  # of the bootstrap
@@ -63,9 +63,14 @@ def summary(
         images: in the split.
     """
     entries = [_model(model, models[0], findings) for model in models]
-    said = [_headline(model, models[0], findings) for model in models if model.role == CANDIDATE]
+    candidates = [model for model in models if model.role == CANDIDATE]
+    said = [_headline(model, models[0], findings) for model in candidates]
+    fairness = fairness_table(models, training)
+    limits = caveats_of_all(fairness, images=images, resamples=findings.resamples) if said else []
+    for model in candidates:
+        limits += _caveats(model, models[0], findings)
     first = models[0].runs[0].scored
-    others = ", ".join(model.name for model in models if model.role == CANDIDATE)
+    others = ", ".join(model.name for model in candidates)
     return {
         "title": f"{Path(settings.data).stem}: {others or models[0].name} against {models[0].name}",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -88,8 +93,9 @@ def summary(
             "recipe": load_recipe(training.hyp) if training else None,
         },
         "bootstrap": {"resamples": findings.resamples, "seed": SEED, "confidence": CONFIDENCE},
-        "fairness": fairness_table(models, training),
+        "fairness": fairness,
         "verdict": " ".join(said) or "There is one model only, and nothing to compare it with.",
+        "caveats": list(dict.fromkeys(limits)),
         "models": entries,
     }
 
@@ -132,9 +138,12 @@ def _headline(model: ModelResult, baseline: ModelResult, findings: Findings) -> 
     return headline(model, baseline, difference, control=control, confidence=CONFIDENCE)
 
 
+def _caveats(model: ModelResult, baseline: ModelResult, findings: Findings) -> list[str]:
+    return caveats(model, baseline, controlled=model.name in findings.to_controls)
+
+
 def _verdict(model: ModelResult, baseline: ModelResult, findings: Findings) -> dict[str, str]:
-    more = caveats(model, baseline, controlled=model.name in findings.to_controls)
-    said = " ".join([_headline(model, baseline, findings), *more])
+    said = " ".join([_headline(model, baseline, findings), *_caveats(model, baseline, findings)])
     return {"word": word(findings.differences[model.name].metrics["AP"]), "sentence": said}
 
 

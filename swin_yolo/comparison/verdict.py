@@ -1,11 +1,15 @@
 """What a difference means, in a word and in plain sentences."""
 
-from swin_yolo.scoring.bootstrap import Difference, Interval
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from swin_yolo.scoring.bootstrap import LEAST_IMAGES, Difference, Interval
 
 from .contestants import CANDIDATE
 from .matched import NEAR
 from .results import ModelResult
 
+FEW_IMAGES, FEW_RESAMPLES = 20, 1000
 BETTER, WORSE, CANNOT_TELL = "better", "worse", "cannot tell"
 
 
@@ -41,6 +45,24 @@ def headline(
     return f"{said} {against}"
 
 
+def caveats_of_all(fairness: Sequence[Mapping[str, Any]], *, images: int, resamples: int) -> list[str]:
+    """What is to be said of all verdicts: that the comparison was unfair, or rests on little.
+
+    Args:
+        fairness: of `fairness_table`.
+        images: that were scored.
+        resamples: of the bootstrap.
+    """
+    said = []
+    if unequal := [row["what"] for row in fairness if row["same"] is False]:
+        said.append(f"It is not a comparison of like with like: the models differ in {', '.join(unequal)}.")
+    if images < FEW_IMAGES:
+        said.append(f"{images} images are few: the interval may well be too narrow.")
+    if resamples < FEW_RESAMPLES:
+        said.append(f"{resamples} resamples place the ends of an interval roughly; take {FEW_RESAMPLES} or more.")
+    return said
+
+
 def caveats(model: ModelResult, baseline: ModelResult, *, controlled: bool) -> list[str]:
     """What else is to be said of a verdict: that a model is larger, or that there is one run only.
 
@@ -59,8 +81,10 @@ def caveats(model: ModelResult, baseline: ModelResult, *, controlled: bool) -> l
 
 def amount(interval: Interval, confidence: float = 0.95) -> str:
     """A difference in AP with its interval, as +0.012 AP (95% interval +0.003 to +0.021)."""
-    if interval.mean is None or interval.low is None or interval.high is None:
+    if interval.mean is None:
         return "no ground truth to compare on"
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:+.3f} AP, and ground truth on fewer than {LEAST_IMAGES} images"
     return f"{interval.mean:+.3f} AP ({100 * confidence:g}% interval {interval.low:+.3f} to {interval.high:+.3f})"
 
 

@@ -19,10 +19,10 @@ def comparison_markdown(comparison: Mapping[str, Any]) -> str:
     data, settings = comparison["data"], comparison["settings"]
     trained = f", {settings['epochs']} epochs, seeds {_listed(settings['seeds'])}" if settings["epochs"] else ""
     parts = [
-        f"# {comparison['title']}",
-        comparison["verdict"],
-        f"{data['images']} images of the split {data['split']} of {data['source']} at {settings['imgsz']} px{trained}. "
-        "Scores are by pycocotools: the mean over the runs, and behind ± the standard deviation over them.",
+        f"# {_escaped(comparison['title'])}",
+        _escaped(" ".join([comparison["verdict"], *comparison["caveats"]])),
+        f"{data['images']} images of the split {data['split']} of {_escaped(data['source'])} at {settings['imgsz']} px"
+        f"{trained}. Scores are by pycocotools: the mean over the runs, and behind ± the standard deviation over them.",
         _scores(models),
         *(_differences(comparison) if len(models) > 1 else []),
         "## AP of each class",
@@ -39,14 +39,14 @@ def comparison_markdown(comparison: Mapping[str, Any]) -> str:
 
 
 def comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
-    """The verdict, and a line for each model, to be printed.
+    """The verdict, what limits it, and a line for each model, to be printed.
 
     Args:
         comparison: the content of compare.json.
     """
     models = comparison["models"]
     width = max(len(model["name"]) for model in models)
-    lines = [comparison["verdict"], ""]
+    lines = [comparison["verdict"], *comparison["caveats"], ""]
     for model in models:
         size = "" if model["parameters"] is None else f", {model['parameters']:,} parameters"
         cost = "" if model["gflops"] is None else f", {model['gflops']:.2f} GFLOPs"
@@ -60,7 +60,7 @@ def comparison_csv(comparison: Mapping[str, Any]) -> str:
     """A row for each model: what it is, what it costs, every score, and every difference with its interval.
 
     Args:
-        comparison: the content of compare.json. A value of -1 or None is an empty cell.
+        comparison: the content of compare.json. A cell is empty where there is nothing to measure.
     """
     rows = [_csv_row(model, comparison["data"]["names"]) for model in comparison["models"]]
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -78,17 +78,19 @@ def _csv_row(model: Model, names: Sequence[str]) -> dict[str, Any]:
             row[f"{cost} {part}"] = (model[cost] or {}).get(part)
     row["peak_memory_mb"] = model["peak_memory_mb"]
     row["runs"] = len(model["runs"])
-    numbers = {**model["metrics"], **{f"AP {name}": model["per_class"][name]["AP"] for name in names}}
+    # The prefix keeps a class that is called "low" or "spread" apart from COCO's numbers.
+    numbers = {**model["metrics"], **{f"class {name} AP": model["per_class"][name]["AP"] for name in names}}
     for name, number in numbers.items():
-        row[name], row[f"{name} spread"] = number["mean"], number["spread"]
+        row[name] = None if number["mean"] == -1 else number["mean"]
+        row[f"{name} spread"] = number["spread"]
     if model["difference"]:
         found = model["difference"]
-        intervals = {**found["metrics"], **{f"AP {name}": found["per_class"][name] for name in names}}
+        intervals = {**found["metrics"], **{f"class {name} AP": found["per_class"][name] for name in names}}
         for name, interval in intervals.items():
             row[f"{name} difference"] = interval["mean"]
             row[f"{name} low"], row[f"{name} high"] = interval["low"], interval["high"]
         row["verdict"] = model["verdict"]["word"]
-    return {key: "" if value is None or value == -1 else value for key, value in row.items()}
+    return row
 
 
 def _scores(models: Sequence[Model]) -> str:
@@ -105,15 +107,14 @@ def _differences(comparison: Mapping[str, Any]) -> list[str]:
     for model in others:
         if control := model.get("against_control"):
             cells = [_interval(control["metrics"][metric]) for metric in metrics]
-            rows.append([f"{model['name']} minus {control['name']}", *cells])
-    said = [model["verdict"]["sentence"] for model in others]
-    words = [sentence for sentence in said if sentence not in comparison["verdict"]]
+            rows.append([_escaped(f"{model['name']} minus {control['name']}"), *cells])
+    of_controls = [model["verdict"]["sentence"] for model in others if model["role"] == "control"]
     return [
         f"## Difference to {_escaped(baseline['name'])}",
         _table(["Model", *metrics], rows),
         f"Below each the {100 * bootstrap['confidence']:g}% interval of a paired bootstrap over images and seeds, "
-        f"{bootstrap['resamples']} resamples.",
-        *words,
+        f"{bootstrap['resamples']} resamples; - where too few images have such objects.",
+        *map(_escaped, of_controls),
     ]
 
 
@@ -147,7 +148,7 @@ def _costs(models: Sequence[Model]) -> str:
     ]
     note = (
         "GFLOPs are of one image, attention counted, a multiply-add as two. Latency is of one image, without loading "
-        "and NMS; latency and training speed are medians (quartiles) of runs taken in turns."
+        "and NMS, training speed that of steps, without loading; both are medians (quartiles) of runs taken in turns."
     )
     return f"{_table(head, rows)}\n\n{note}"
 

@@ -73,6 +73,17 @@ class Matches:
         numbers += [recall[:, row] for row in (A, A + 1, 0, 1, 2, 3)]
         return np.array([valid_mean(values) for values in (*numbers, *everything)])
 
+    def images_with_objects(self) -> np.ndarray:
+        """(12 + K,) on how many images each of the numbers of `metrics` has ground truth."""
+        of_class = [one.object_image[one.object_range == 0] for one in self.classes]
+        by_size = [
+            np.concatenate([np.zeros(0, int), *(one.object_image[one.object_range == size] for one in self.classes)])
+            for size in range(A)
+        ]
+        everything, *sizes = by_size
+        columns = [*[everything] * 3, *sizes, *[everything] * 3, *sizes, *of_class]
+        return np.array([len(np.unique(images)) for images in columns])
+
 
 def match(
     ground_truth: COCO, detections: Iterable[Detection], *, progress: Callable[[int, int], None] | None = None
