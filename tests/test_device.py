@@ -5,8 +5,9 @@ import sys
 import pytest
 import torch
 
+from swin_yolo.engine import device as device_module
 from swin_yolo.engine import trainer
-from swin_yolo.engine.device import available_cores, choose_device, use_all_cores
+from swin_yolo.engine.device import available_cores, choose_device, kind_of_device, use_all_cores
 from swin_yolo.errors import InputError
 
 
@@ -67,6 +68,22 @@ for _ in range(20):
     use()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+
+
+@pytest.mark.parametrize(
+    ("device", "chosen", "kind"),
+    [
+        ("cpu", "cpu", "cpu"),
+        ("", "cpu", "cpu"),
+        ("", "cuda:0", "1 GPU"),
+        ("0", "cuda:0", "1 GPU"),
+        ("0,1", "cuda:0", "2 GPUs"),
+        ("mps", "mps", "mps"),
+    ],
+)
+def test_a_device_is_of_a_kind(monkeypatch, device, chosen, kind):
+    monkeypatch.setattr(device_module, "choose_device", lambda _: torch.device(chosen))
+    assert kind_of_device(device) == kind
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")

@@ -174,6 +174,7 @@ def test_every_argument_reaches_the_trainer(prepared, data, tmp_path):
         "patience": 3,
         "layer_decay": 0.5,
         "started_from": {"file": str(weights), "sha256": sha256(weights)},
+        "trained_on": "cpu",
         "pretrained_rows": [6, 8],
         "freeze": ["0", "2", "4", "13", "17", "20", "23"],
         "cache": "ram",

@@ -17,6 +17,7 @@ from tiny import (
 )
 from weight_files import Attack
 
+from swin_yolo.engine import train as train_module
 from swin_yolo.engine.evaluate import evaluate
 from swin_yolo.engine.model import build_model, load_model
 from swin_yolo.engine.recipe import load_recipe
@@ -84,7 +85,7 @@ def test_a_run_stopped_in_its_second_epoch_goes_on_as_if_it_had_not_been(stop_at
     evaluation = resume(folder / "weights" / "last.pt", device="cpu", workers=0)
     rows = rows_of(folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert rows[0] == first
+    assert rows[0] == first and float(rows[1]["time"]) > float(first["time"])
     # The schedule is that of the whole run. Its losses are not: checkpoints hold the averaged weights, in fp16.
     assert rates(rows[1]) == rates(whole[1])
     assert evaluation.save_dir == folder and evaluation.metrics["split"] == "val"
@@ -209,3 +210,19 @@ def test_a_file_to_resume_that_is_no_checkpoint_is_named_by_its_flag(tmp_path, c
         (tmp_path / "last.pt").write_bytes(content)
     with pytest.raises(InputError, match=rf"^--resume {tmp_path}/last.pt: "):
         resume(tmp_path / "last.pt", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "both"),
+    [
+        (None, "cpu", "cpu"),
+        ("cpu", "cpu", "cpu"),
+        ("cpu", "1 GPU", "cpu, then 1 GPU"),
+        ("cpu, then 1 GPU", "1 GPU", "cpu, then 1 GPU"),
+    ],
+)
+def test_what_a_run_was_trained_on_is_all_that_it_went_on_on(data, tmp_path, monkeypatch, before, now, both):
+    last = stopped(tmp_path, train_args={**ARGUMENTS, "batch": 4, "data": str(data), "trained_on": before})
+    monkeypatch.setattr(train_module, "_run", lambda trainer, **_: trainer)
+    monkeypatch.setattr(train_module, "kind_of_device", lambda _: now)
+    assert resume(last, device="cpu").args.trained_on == both

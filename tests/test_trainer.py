@@ -221,6 +221,22 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_old_checkpoints(saving, monk
     assert (saving.last, saving.best) == (saving.wdir / "last.pt", saving.wdir / "best.pt")
 
 
+def test_a_kill_between_the_checkpoints_leaves_a_run_that_redoes_its_last_epoch(saving, monkeypatch):
+    saving.save_model()
+    replace = Path.replace
+
+    def killed(self, target):
+        if Path(target).name == "last.pt":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    saving.epoch, saving.fitness, saving.best_fitness = 1, 0.6, 0.6
+    with pytest.raises(KeyboardInterrupt):
+        saving.save_model()
+    assert checkpoint(saving.last)["epoch"] == 0 and checkpoint(saving.best)["epoch"] == 1
+
+
 def test_after_a_loss_that_is_no_number_last_pt_is_gone_back_to_and_read_as_data(saving, monkeypatch):
     saving.save_model()
     theirs = pytest.fail

@@ -33,6 +33,19 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
+def kind_of_device(device: str) -> str:
+    """What `--device` computes on, as far as results depend on it: "cpu", "1 GPU", "2 GPUs" ...; "mps" is Apple's.
+
+    Raises:
+        InputError: see `choose_device`.
+    """
+    chosen = choose_device(device)
+    if chosen.type != "cuda":
+        return chosen.type
+    number = len([name for name in device.split(",") if name.strip()]) or 1
+    return f"{number} GPU{'s' if number > 1 else ''}"
+
+
 def use_all_cores() -> None:
     """Let PyTorch compute on every core of the CPU: importing ultralytics leaves it one."""
     torch.set_num_threads(available_cores())

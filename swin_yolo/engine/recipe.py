@@ -24,7 +24,7 @@ OWN_KEYS = {
 
 # What a run's arguments hold besides ultralytics' own: those of the recipe, and which weights it started from (file and
 # sha256), with what they decided.
-OWN_ARGUMENTS: dict[str, Any] = {**OWN_KEYS, "started_from": None, "pretrained_rows": []}
+OWN_ARGUMENTS: dict[str, Any] = {**OWN_KEYS, "started_from": None, "trained_on": None, "pretrained_rows": []}
 
 OPTIMIZERS = ("AdamW", "SGD")
 

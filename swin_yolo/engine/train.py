@@ -11,7 +11,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import init_seeds
 
 from swin_yolo.engine.datasets import load_splits
-from swin_yolo.engine.device import choose_device
+from swin_yolo.engine.device import choose_device, kind_of_device
 from swin_yolo.engine.evaluate import Evaluation, evaluate
 from swin_yolo.engine.freeze import frozen_modules
 from swin_yolo.engine.model import build_model, check_imgsz
@@ -122,6 +122,7 @@ def train(
         "patience": patience,
         "freeze": frozen or None,
         "started_from": None if weights is None else {"file": str(weights), "sha256": sha256(Path(weights))},
+        "trained_on": kind_of_device(device),
         "pretrained_rows": pretrained,
         "cache": cache or False,
         "seed": seed,
@@ -166,6 +167,7 @@ def resume(last: str | Path, *, data: str | Path | None = None, device: str = ""
         "save_dir": str(folder),
         "device": device,
         "workers": workers,
+        "trained_on": _both(checkpoint.train_args.get("trained_on"), kind_of_device(device)),
     }
     with locked(folder):
         return _run(CocoTrainer(overrides=overrides, data=splits), device=device, workers=workers)
@@ -234,6 +236,11 @@ def pretrained_rows(model: DetectionModel, report: LoadReport) -> list[int]:
     """Numbers of the Swin rows whose weights, most of them, are the file's."""
     rows = [i for i, layer in enumerate(model.model) if isinstance(layer, SWIN_ROWS)]
     return [i for i in rows if report.share(f"model.{i}") > 0.5]
+
+
+def _both(before: str | None, now: str) -> str:
+    """What a run was trained on that is gone on with; an older one does not say what it began on."""
+    return now if before is None or before.split(", then ")[-1] == now else f"{before}, then {now}"
 
 
 def _absolute(data: str | Path) -> str:

@@ -36,6 +36,7 @@ _RESUMED = KEYS | {
     "patience",
     "freeze",
     "started_from",
+    "trained_on",
     "pretrained_rows",
     "cache",
     "seed",
@@ -43,7 +44,7 @@ _RESUMED = KEYS | {
 }
 
 # What it may do differently.
-_CHANGED_ON_RESUME = ("data", "device", "workers", "save_dir")
+_CHANGED_ON_RESUME = ("data", "device", "workers", "save_dir", "trained_on")
 
 
 class CocoTrainer(DetectionTrainer):
@@ -72,6 +73,7 @@ class CocoTrainer(DetectionTrainer):
         with without_integrations():
             super().__init__({**(cfg or DEFAULT_CFG_DICT), **OWN_ARGUMENTS}, overrides, _callbacks)
         self._seen = {"images": 0, "steps": 0}  # of this epoch, for results.csv
+        self._seconds_before = 0.0  # that the run took before it was stopped
         self._saved = bool(self.resume)  # whether last.pt is of this run, and not of one that this one writes over
         if self.device.type == "cpu":
             # ultralytics leaves one core idle and loads images in the main process there.
@@ -193,9 +195,14 @@ class CocoTrainer(DetectionTrainer):
         self._seen["steps"] += 1
 
     def save_metrics(self, metrics: dict[str, float]) -> None:
-        """Write a row of results.csv, with the images seen and the optimiser steps made in its epoch."""
+        """Write a row of results.csv, with the images seen and the optimiser steps made in its epoch.
+
+        Its time is that of all epochs, also of those before the run was stopped.
+        """
         # A run that an older version began has no such columns.
         counted = not self.csv.exists() or "images" in self.csv.read_text(encoding="utf-8").partition("\n")[0]
+        self.train_time_start -= self._seconds_before
+        self._seconds_before = 0.0
         super().save_metrics({**metrics, **(self._seen if counted else {})})
         self._seen = dict.fromkeys(self._seen, 0)
 
@@ -207,7 +214,8 @@ class CocoTrainer(DetectionTrainer):
             for unfinished in (self.last, self.best):
                 unfinished.unlink(missing_ok=True)  # of a run that was killed
             saved = super().save_model()
-            for unfinished, file in ((self.last, last), (self.best, best)):
+            # best.pt first: killed in between, the run goes on from the epoch before and writes both anew.
+            for unfinished, file in ((self.best, best), (self.last, last)):
                 if unfinished.exists():
                     unfinished.replace(file)
             self._saved = True
@@ -231,7 +239,7 @@ class CocoTrainer(DetectionTrainer):
         else:
             super().resume_training(ckpt)
         if self.resume and RANK in {-1, 0}:
-            drop_rows_after(self.csv, self.start_epoch)
+            self._seconds_before = drop_rows_after(self.csv, self.start_epoch)
 
     def final_eval(self) -> None:
         """Strip optimiser states from the checkpoints; `train` scores best.pt after."""
@@ -247,13 +255,19 @@ class CocoTrainer(DetectionTrainer):
         """Nothing: `train` draws them."""
 
 
-def drop_rows_after(results_csv: Path, epoch: int) -> None:
-    """Take the rows of later epochs out of results.csv: a run killed between the row and the checkpoint redoes one."""
-    if results_csv.exists():
-        head, *rows = results_csv.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [row for row in rows if int(float(row.split(",")[0])) <= epoch]
-        with written_whole(results_csv) as unfinished:
-            unfinished.write_text("".join([head, *kept]), encoding="utf-8")
+def drop_rows_after(results_csv: Path, epoch: int) -> float:
+    """Take the rows of later epochs out of results.csv: a run killed between the row and the checkpoint redoes one.
+
+    Returns:
+        The time of the last row that is left, in seconds; 0 without any.
+    """
+    if not results_csv.exists():
+        return 0.0
+    head, *rows = results_csv.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if int(float(row.split(",")[0])) <= epoch]
+    with written_whole(results_csv) as unfinished:
+        unfinished.write_text("".join([head, *kept]), encoding="utf-8")
+    return float(kept[-1].split(",")[1]) if kept else 0.0
 
 
 def ema_decay(steps: float) -> Callable[[int], float]:
