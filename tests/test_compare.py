@@ -162,6 +162,14 @@ def test_finished_models_of_any_kind_are_compared(run, tmp_path, quick, capsys):
     assert onnx["metrics"]["AR100"]["mean"] == pytest.approx(theirs["metrics"]["AR100"]["mean"], abs=0.02)
     assert all(m["latency_ms"] and m["training_images_per_second"] is None for m in compared["models"])
     assert all((folder / name).stat().st_size for name in FILES)
-    # Trained models go elsewhere.
+    assert compared["caveats"][-2:] == [
+        "20 resamples place the ends of an interval roughly; take 1000 or more.",
+        "With one run of vanilla.onnx and of exp this speaks of these weights, not of other seeds.",
+    ]
+    # Other models go elsewhere, and so do trained ones.
+    before = (folder / "compare.json").read_bytes()
+    assert main([part for part in argv if part != str(vanilla)]) == 2
+    assert re.search(r"begun with --weights \[.*\], not \[.*\], .* another --name", capsys.readouterr().err)
     assert main(command(run, tmp_path, name="exp")) == 2
-    assert "another --name" in capsys.readouterr().err
+    assert "a comparison of finished models, not of models that it trains; give another" in capsys.readouterr().err
+    assert (folder / "compare.json").read_bytes() == before

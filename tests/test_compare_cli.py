@@ -129,6 +129,8 @@ def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch, capsys):
             r"--match-to b: expected candidates' names, of which there are none",
         ),
         (["--weights", "none.pt"], r"--weights none.pt: no such file"),
+        (["--weights", "set", "set/val"], r"--weights set: expected a file, or the folder of an exported model"),
+        ([*CFG, "--seeds", "5000000000"], r"--seeds: expected a whole number from 0 to 4294967295"),
         (["--weights", "none.pt", "none.pt"], r"--weights: expected different files, got none.pt twice"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -141,3 +143,13 @@ def test_a_mistake_is_one_line_on_stderr_and_leaves_nothing(argv, expected, tmp_
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(f"^swin-yolo compare: .*{expected}", line), line
     assert not (tmp_path / "runs").exists()
+
+
+def test_images_that_are_missing_from_the_split_compared_on_are_named_before_anything_is_trained(
+    tmp_path, monkeypatch, capsys
+):
+    data = make_tiny(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set" / "test" / "test_0.png").unlink()
+    assert main(["compare", *CFG, "--data", str(data), "--task", "test"]) == 2
+    assert "test.json: 1 of 1 images are not in" in capsys.readouterr().err and not (tmp_path / "runs").exists()

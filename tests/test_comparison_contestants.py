@@ -59,6 +59,7 @@ def test_two_models_of_one_name_are_refused():
         (["best.pt", "x/best.onnx"], ["best.pt", "best.onnx"]),
         (["a.pt", "a.onnx", "b.pt"], ["a.pt", "a.onnx", "b"]),
         (["x/a.pt", "y/a.pt", "b.pt"], ["x/a.pt", "y/a.pt", "b"]),
+        (["/weights/best.pt", "b.pt"], ["best", "b"]),
         (["yolo_openvino_model", "b.pt"], ["yolo_openvino_model", "b"]),
     ],
 )

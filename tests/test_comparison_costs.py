@@ -1,4 +1,5 @@
 import json
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import pytest
@@ -125,7 +126,7 @@ def models(tmp_path, **hashes) -> list[ModelResult]:
     ]
 
 
-def test_costs_are_measured_once_for_the_same_weights(splits, tmp_path, counted):
+def test_costs_are_measured_once_for_the_same_weights(splits, tmp_path, counted, monkeypatch):
     training = Training("d", splits, epochs=1)
     settings = Settings("d", tmp_path)
 
@@ -148,6 +149,27 @@ def test_costs_are_measured_once_for_the_same_weights(splits, tmp_path, counted)
     costs_of(first, settings=Settings("d", tmp_path, imgsz=320))
     assert counted.count("latency") == 4
     assert costs_of(first, training=None) == [{"latency_ms": spread}] * 2
+    assert counted.count("latency") == 5
+    monkeypatch.setattr(measured, "versions", lambda: {"torch": "99"})
+    assert costs_of(first, training=None) == [{"latency_ms": spread}] * 2 and counted.count("latency") == 6
     (tmp_path / "costs.json").write_text("[")
     assert costs_of(first) == [all_costs, all_costs]
     assert json.loads((tmp_path / "costs.json").read_text())["costs"]["a"] == all_costs
+
+
+@pytest.mark.parametrize("fault", [torch.OutOfMemoryError("CUDA out of memory"), BrokenProcessPool("killed")])
+def test_what_there_is_no_memory_for_is_left_out_with_a_word_and_tried_again(
+    splits, tmp_path, counted, monkeypatch, capsys, fault
+):
+    def fail(*_):
+        raise fault
+
+    for name in ("training_speeds", "peak_memory_mb"):
+        monkeypatch.setattr(measured, name, fail)
+    given = {"settings": Settings("d", tmp_path), "training": Training("d", splits, epochs=1), "display": Display()}
+    (model,) = measured.with_costs(models(tmp_path, a="1"), tmp_path / "costs.json", **given)
+    assert model.costs["latency_ms"]["median"] == 5.0
+    assert model.costs["training_images_per_second"] is model.costs["peak_memory_mb"] is None
+    said = capsys.readouterr().out
+    assert f"training speed could not be measured: {fault}" in said
+    assert f"memory of a could not be measured: {fault}" in said and not (tmp_path / "costs.json").exists()

@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 import yaml
-from tiny import ARGUMENTS, trained
+from tiny import ARGUMENTS, checkpoint, trained
 
 from swin_yolo.comparison.fairness import fairness_table
 from swin_yolo.comparison.plan import Training
@@ -71,6 +71,7 @@ def test_equal_runs_are_equal_in_everything(folders, training):
     [
         ({"imgsz": 96}, "image side, batch size", "64, 4; 96, 4"),
         ({"workers": 5}, "processes that load images", "0; 5"),
+        ({"trained_on": "1 GPU"}, "trained on", "cpu; 1 GPU"),
         (
             {"started_from": {"file": "x.pt", "sha256": "f" * 64}},
             "started from",
@@ -84,6 +85,15 @@ def test_what_one_run_has_otherwise_is_shown(folders, training, changes, what, v
     found = table(folders, training)
     assert [what for what, row in found.items() if row["same"] is not True] == [what]
     assert found[what]["same"] is False and found[what]["values"]["b"] == value
+
+
+def test_a_batch_that_the_checkpoint_alone_knows_of_is_shown(folders, training):
+    best = folders["b"][1] / "weights" / "best.pt"
+    content = checkpoint(best)
+    content["train_args"]["batch"] = 2  # halved by ultralytics when the memory ran out
+    torch.save(content, best)
+    row = table(folders, training)["image side, batch size"]
+    assert row["same"] is False and row["values"]["b"] == "64, 4; 64, 2"
 
 
 def test_another_recipe_is_another_digest(folders, training):

@@ -4,7 +4,7 @@ import pytest
 from tiny import make_tiny
 
 from swin_yolo.cli.train import parser
-from swin_yolo.comparison.plan import Training, settle
+from swin_yolo.comparison.plan import FINISHED, Training, settle
 from swin_yolo.engine.datasets import load_splits
 from swin_yolo.engine.recipe import KEYS
 from swin_yolo.errors import InputError
@@ -76,6 +76,7 @@ def test_all_that_makes_runs_equal_is_fixed(data, tmp_path):
         "--imgsz": {"imgsz": 96},
         "--workers": {"workers": 1},
         "--head": {"head": "anchor"},
+        "--device (kind)": {"trained_on": "2 GPUs"},
         "--from (sha256)": {"parent": tmp_path / "p.pt"},
         "recipe key lr0": {"hyp": tmp_path / "h.yaml"},
     }
@@ -109,7 +110,8 @@ def test_weights_to_start_from_that_are_missing_are_named(data, tmp_path):
 def test_the_same_arguments_go_on_and_every_command_is_kept(tmp_path):
     assert settle(tmp_path, {"--epochs": 2, "recipe key lr0": 0.1}, "compare a") == ["compare a"]
     assert settle(tmp_path, {"--epochs": 2, "recipe key lr0": 0.1}, "compare b") == ["compare a", "compare b"]
-    assert settle(tmp_path, {"--epochs": 2, "recipe key lr0": 0.1}, "compare a") == ["compare a", "compare b"]
+    # What was typed now is the last.
+    assert settle(tmp_path, {"--epochs": 2, "recipe key lr0": 0.1}, "compare a") == ["compare b", "compare a"]
 
 
 def test_a_changed_argument_is_refused_with_both_values_and_nothing_changes(tmp_path):
@@ -126,6 +128,27 @@ def test_an_argument_that_was_not_there_is_a_change(tmp_path):
     settle(tmp_path, {"compares": "finished models"}, "compare a")
     with pytest.raises(InputError, match=r'compares "finished models", not unset, --epochs unset, not 2'):
         settle(tmp_path, {"--epochs": 2}, "compare b")
+
+
+def test_a_comparison_of_another_kind_is_said_in_a_word(tmp_path, data):
+    settle(tmp_path, {**FINISHED, "--weights": ["a.pt"]}, "compare a")
+    said = r": holds a comparison of finished models, not of models that it trains; give another --name$"
+    with pytest.raises(InputError, match=said):
+        settle(tmp_path, training(data).fixed(), "compare b")
+
+
+def test_a_comparison_begun_by_an_older_version_goes_on(tmp_path, data):
+    fixed = training(data, trained_on="1 GPU").fixed()
+    unsaid = ("what it compares", "--device (kind)")
+    settle(tmp_path, {key: value for key, value in fixed.items() if key not in unsaid}, "compare a")
+    assert settle(tmp_path, fixed, "compare b") == ["compare a", "compare b"]
+    with pytest.raises(InputError, match=r'begun with --device \(kind\) "1 GPU", not "cpu"'):
+        settle(tmp_path, training(data).fixed(), "compare c")
+
+
+@pytest.mark.parametrize(("trained_on", "images"), [("cpu", 6), ("mps", 6), ("1 GPU", 6), ("2 GPUs", 3), ("8 GPUs", 1)])
+def test_a_batch_is_shared_by_gpus(data, trained_on, images):
+    assert training(data, batch_size=6, trained_on=trained_on).batch_per_device == images
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"fixed": 1, "commands": []}'])

@@ -66,7 +66,7 @@ def test_the_line_says_epochs_runs_time_and_what_trains_now():
         "a-seed1": course("a", 4),
     }
     line = overview(runs, ["b-seed0"], 1)
-    assert line == "|########            |  42% 5/12 epochs, 1/3 runs, 5:00 to go, b-seed0 1/4 AP 0.123"
+    assert line == "|########            |  42% 5/12 epochs, 1/3 runs, 5:00 of training to go, b-seed0 1/4 AP 0.123"
     assert "time to go not known yet, a 0/4" in overview({"a": course()}, ["a"], 1)
 
 

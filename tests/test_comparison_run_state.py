@@ -126,6 +126,7 @@ def test_epochs_are_those_of_results_csv(folder, tmp_path):
     [
         ({"epochs": 3}, "--epochs 3, where this comparison has 2"),
         ({"batch": 2}, "--batch-size 2, where this comparison has 4"),
+        ({"trained_on": "1 GPU"}, "trained on 1 GPU, where this comparison has cpu"),
         ({"imgsz": 96}, "--imgsz 96, where this comparison has 64"),
         ({"workers": 2}, "--workers 2, where this comparison has 0"),
         ({"seed": 5}, "--seeds 5, where this comparison has 0"),
@@ -174,6 +175,22 @@ def test_another_batch_size_that_the_checkpoint_alone_knows_of_is_refused(folder
         state_of(folder, training, yaml_of, 0)
 
 
+def test_nor_is_such_a_run_taken_when_it_has_ended(folder, training, yaml_of):
+    content = checkpoint(folder / "weights" / "last.pt")
+    content["train_args"]["batch"] = 2
+    torch.save(content, folder / "weights" / "last.pt")
+    with pytest.raises(InputError, match=r"--batch-size 2, where this comparison has 4"):
+        state_of(folder, training, yaml_of, 0)
+
+
+def test_an_argument_that_a_run_does_not_record_is_another(folder, training, yaml_of):
+    kept = arguments(folder)
+    del kept["workers"]
+    (folder / "args.yaml").write_text(yaml.safe_dump(kept))
+    with pytest.raises(InputError, match=r"--workers None, where this comparison has 0"):
+        state_of(folder, training, yaml_of, 0)
+
+
 def test_a_finished_run_whose_arguments_are_gone_is_refused(folder, training, yaml_of):
     (folder / "args.yaml").write_text("")
     with pytest.raises(InputError, match=r"args.yaml: expected the arguments of the run"):
@@ -183,9 +200,9 @@ def test_a_finished_run_whose_arguments_are_gone_is_refused(folder, training, ya
 # What runs of older versions do not say
 
 
-def test_a_run_that_does_not_say_what_it_started_from_is_taken(folder, run, yaml_of, tmp_path):
+def test_a_run_that_does_not_say_what_it_started_from_and_was_trained_on_is_taken(folder, run, yaml_of, tmp_path):
     kept = arguments(folder)
-    del kept["started_from"]
+    del kept["started_from"], kept["trained_on"]
     (folder / "args.yaml").write_text(yaml.safe_dump(kept))
     parent = tmp_path / "p.pt"
     parent.write_bytes(b"weights")

@@ -89,6 +89,16 @@ def test_a_scoring_that_was_killed_is_done_again_and_no_half_of_it_is_taken(weig
     assert score(weights, tmp_path / "s", settings).metrics == {"AP": 0.3}
 
 
+def test_it_is_scored_anew_by_other_versions_or_where_its_detections_are_gone(
+    weights, settings, evaluated, tmp_path, monkeypatch
+):
+    score(weights, tmp_path / "s", settings)
+    (tmp_path / "s" / "predictions.json").unlink()
+    assert score(weights, tmp_path / "s", settings).detections() == [{"score": 2}]
+    monkeypatch.setattr(scores, "versions", lambda: {"torch": "99"})
+    assert score(weights, tmp_path / "s", settings).metrics == {"AP": 0.3}
+
+
 def test_weights_that_are_missing_are_named(settings, tmp_path):
     with pytest.raises(InputError, match=r"--weights .*none.pt: no such file"):
         score(tmp_path / "none.pt", tmp_path / "s", settings)

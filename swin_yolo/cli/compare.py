@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .parsing import command_parser, count, positive, take_only
+from .parsing import command_parser, count, positive, seed, take_only
 
 HELP = """Compare models: does Swin help? Trains every model with every seed alike, or takes finished models.
 
@@ -102,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     add("--imgsz", "--img", "--img-size", type=positive, default=640, help="image side, pixels (default %(default)s)")
     add("--hyp", type=Path, help="YAML of recipe keys that replace the default recipe's")
     seeds = "of weights, data order and augmentation; each model is trained with each (default 0 1 2)"
-    add("--seeds", nargs="+", type=count, default=[0, 1, 2], metavar="SEED", help=seeds)
+    add("--seeds", nargs="+", type=seed, default=[0, 1, 2], metavar="SEED", help=seeds)
     match = "size in which a widened baseline, the control, equals a candidate (default: params; none with --from)"
     add("--match", choices=("params", "gflops", "none"), help=match)
     add("--match-to", nargs="+", metavar="MODEL", help="candidates that get a control (default: the last)")

@@ -9,19 +9,21 @@ from typing import Any
 import torch
 
 from swin_yolo.engine.datasets import load_splits
-from swin_yolo.engine.device import choose_device
+from swin_yolo.engine.device import choose_device, kind_of_device
+from swin_yolo.engine.evaluate import model_sha256
 from swin_yolo.engine.run_folder import locked
 from swin_yolo.errors import InputError
+from swin_yolo.files import sha256
 
 from .contestants import BASELINE, CANDIDATE, Build, Contestant, contestants, names_of_files
 from .matched import control, size_of
 from .outcome import Comparison, conclude
-from .plan import Training, settle
+from .plan import FINISHED, Training, settle
 from .progress import Display
 from .results import ModelResult, RunResult
 from .run_state import State, state_of
 from .scores import Settings, score
-from .training import WAIT_FOR_LOCK, Job, command_for, places, run_all
+from .training import WAIT_FOR_LOCK, Job, Place, command_for, places, run_all
 
 
 def compare_trained(
@@ -64,7 +66,11 @@ def compare_trained(
     """
     choose_device(device)
     splits = load_splits(data, tuple(dict.fromkeys(("train", "val", task))))
-    training = Training(data, {name: splits[name] for name in ("train", "val")}, **arguments)
+    splits[task].check_files()  # the others' are looked at before the first epoch, these not before the last
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    where = places(jobs, device, gpus=torch.cuda.device_count(), cores=cores)
+    trained_on = kind_of_device(where[0].device)
+    training = Training(data, {name: splits[name] for name in ("train", "val")}, trained_on=trained_on, **arguments)
     fixed = training.fixed()
     build = Build(splits["names"], training.imgsz, training.head, training.parent, training.trust)
     models = contestants(cfgs, build)
@@ -89,7 +95,9 @@ def compare_trained(
         }
         _say_sizes(models, matched, controls, match, display)
         models = _with(models, controls.values())
-        _train(models, training, seeds, save_dir / "runs", jobs=jobs, device=device, display=display)
+        if len(where) < jobs:
+            display.say(f"--jobs {jobs}: {len(where)} side by side, a core for each")
+        _train(models, training, seeds, save_dir / "runs", where=where, display=display)
         return conclude(
             [_scored(model, seeds, save_dir, settings, training, display) for model in models],
             {candidate: found.name for candidate, found in controls.items()},
@@ -117,18 +125,24 @@ def compare_finished(
         **arguments: further fields of `Settings`.
 
     Raises:
-        InputError: if an argument cannot be used, or `save_dir` is that of models that were trained.
+        InputError: if an argument cannot be used, or `save_dir` is that of another comparison.
     """
     names = names_of_files(files)
     for file in files:
         if not file.exists():
             raise InputError(f"--weights {file}: no such file")
+        model_sha256(file)  # names a folder that is no model
     task = arguments.get("task", "val")
     index = load_splits(data, (task,))[task]
     settings = Settings(data, index.annotations_file, **arguments)
     display = Display()
     with locked(save_dir, wait=WAIT_FOR_LOCK):
-        commands = settle(save_dir, {"what it compares": "finished models"}, command)
+        fixed = {
+            **FINISHED,
+            "--weights": [str(file) for file in files],
+            f"annotations of {task} (sha256)": sha256(index.annotations_file),
+        }
+        *_, command = settle(save_dir, fixed, command)
         models = []
         for number, (name, file) in enumerate(zip(names, files, strict=True)):
             display.say(f"scoring {name} on {task}")
@@ -141,7 +155,7 @@ def compare_finished(
             index=index,
             settings=settings,
             training=None,
-            commands=commands,
+            commands=[command],
             resamples=resamples,
             display=display,
         )
@@ -187,8 +201,7 @@ def _train(
     seeds: Sequence[int],
     folder: Path,
     *,
-    jobs: int,
-    device: str,
+    where: Sequence[Place],
     display: Display,
 ) -> None:
     """Bring all runs to their end, seed by seed, so that a comparison that is stopped has whole sets of models."""
@@ -202,10 +215,6 @@ def _train(
             wanted.append(Job(run.name, model.name, run, training.epochs, command))
     counts = [f"{states.count(state)} {state.value}" for state in State if state in states]
     display.say(f"{len(wanted)} runs: {', '.join(counts)}")
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    where = places(jobs, device, gpus=torch.cuda.device_count(), cores=cores)
-    if len(where) < jobs:
-        display.say(f"--jobs {jobs}: {len(where)} side by side, a core for each")
     run_all(wanted, where, logs=folder.parent / "logs", display=display)
 
 

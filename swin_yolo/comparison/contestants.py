@@ -118,7 +118,7 @@ def names_of_files(files: Sequence[Path]) -> list[str]:
 def _short_name(file: Path) -> str:
     """A run is better known by its folder than by "best"."""
     if file.stem in ("best", "last") and file.absolute().parent.name == "weights":
-        return file.absolute().parent.parent.name
+        return file.absolute().parent.parent.name or file.stem
     return file.stem
 
 

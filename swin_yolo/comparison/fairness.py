@@ -58,11 +58,14 @@ def _facts(run: RunResult, training: Training | None) -> Facts:
     if training is None or run.folder is None:
         return {**_recorded_training(run), **scoring}
     checkpoint = read_checkpoint(run.scored.weights)
-    recorded = arguments(run.folder)
+    # ultralytics halves a batch that a GPU has no memory for, and writes that into the checkpoint alone.
+    batch = checkpoint.train_args.get("batch")
+    recorded = {**arguments(run.folder), **({} if batch is None else {"batch": batch})}
     return {
         **_work_done(run, training, recorded),
         "recipe": _digest({key: {**OWN_KEYS, **recorded}.get(key) for key in training.recipe}),
         "image side, batch size": f"{recorded.get('imgsz')}, {recorded.get('batch')}",
+        "trained on": str(recorded.get("trained_on") or NOT_RECORDED),
         "processes that load images": str(recorded.get("workers")),
         "started from": _started_from(recorded),
         "head": head_of(checkpoint),

@@ -1,7 +1,6 @@
 """Differences between models with their intervals, and what kinds of errors they make, from the detections kept."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -9,9 +8,10 @@ from pycocotools.coco import COCO
 from swin_yolo.scoring.bootstrap import Difference, paired_bootstrap
 from swin_yolo.scoring.error_breakdown import error_breakdown
 from swin_yolo.scoring.matches import Matches, match
+from swin_yolo.scoring.sparse_evaluation import without_collection
 
 from .progress import Display
-from .results import ModelResult
+from .results import ModelResult, RunResult
 from .summary import CONFIDENCE, SEED, Findings
 
 
@@ -36,10 +36,10 @@ def find(
     errors: dict[str, dict[str, float]] = {}
     for model in models:
         matches[model.name], costs = [], []
-        for number, detections in enumerate(_detections(model), start=1):
-            what = f"matching {model.name}, run {number} of {len(model.runs)}, classes"
-            matches[model.name].append(match(truth, detections, progress=display.counting(what)))
-            costs.append(error_breakdown(truth, detections))
+        for number, run in enumerate(model.runs, start=1):
+            found, cost = _examined(run, truth, f"{model.name}, run {number} of {len(model.runs)}", display)
+            matches[model.name].append(found)
+            costs.append(cost)
         errors[model.name] = {kind: float(np.mean([run[kind] for run in costs])) for kind in costs[0]}
     by_name = {model.name: model for model in models}
 
@@ -65,7 +65,10 @@ def find(
     )
 
 
-def _detections(model: ModelResult) -> Iterator[list[dict[str, Any]]]:
-    """Those of one run at a time."""
-    for run in model.runs:
-        yield run.scored.detections()
+def _examined(run: RunResult, truth: COCO, which: str, display: Display) -> tuple[Matches, dict[str, float]]:
+    """Matches and errors of a run, whose detections are let go of again."""
+    with without_collection():
+        detections = run.scored.detections()
+        matches = match(truth, detections, progress=display.counting(f"matching {which}, classes"))
+        display.show(lambda: f"sorting the errors of {which}")
+        return matches, error_breakdown(truth, detections)

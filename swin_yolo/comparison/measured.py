@@ -1,12 +1,17 @@
 """The costs of a comparison's models, measured once for the same weights on the same machine and kept."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from swin_yolo.engine.evaluate import versions
+from swin_yolo.errors import one_line
 from swin_yolo.files import write_json
 from swin_yolo.machine import machine
 
@@ -37,6 +42,7 @@ def with_costs(
         "batch_size": training.batch_size if training else None,
         "device": settings.device,
         "machine": machine(),
+        "versions": versions(),
     }
     kept = _read(file)
     if kept.get("asked") != asked:
@@ -46,25 +52,40 @@ def with_costs(
         costs = {name: {"latency_ms": latency[name]} for name in latency}
         if training is not None:
             cfgs = {model.name: model.cfg for model in models if model.cfg is not None}
-            for name, found in _training_costs(cfgs, training, settings.device).items():
+            for name, found in _training_costs(cfgs, training, settings.device, display).items():
                 costs[name].update(found)
         kept = {"asked": asked, "costs": costs}
-        write_json(file, kept, indent=2)
+        if all(cost is not None for of_model in costs.values() for cost in of_model.values()):
+            write_json(file, kept, indent=2)
     return [replace(model, costs=kept["costs"][model.name]) for model in models]
 
 
-def _training_costs(cfgs: Mapping[str, str], training: Training, device: str) -> dict[str, dict[str, Any]]:
+def _training_costs(
+    cfgs: Mapping[str, str], training: Training, device: str, display: Display
+) -> dict[str, dict[str, Any]]:
+    """Speed and memory of each model; None, and a word, where there is not enough memory to measure them."""
     steps = StepSettings(
-        training.splits["train"], training.recipe, training.imgsz, training.batch_size, device, training.head
+        training.splits["train"], training.recipe, training.imgsz, training.batch_per_device, device, training.head
     )
-    speeds = as_json(training_speeds(cfgs, steps))
-    return {
-        name: {
-            "training_images_per_second": speeds[name],
-            "peak_memory_mb": round(peak_memory_mb(partial(training_step, cfg, steps), steps.torch_device), 1),
+
+    def measured(what: str, measure: Callable[[], Any]) -> Any:
+        try:
+            return measure()
+        except (MemoryError, torch.OutOfMemoryError, BrokenProcessPool) as e:
+            display.say(f"{what} could not be measured: {one_line(e)}")
+            return None
+
+    # All models are in memory at once, which trained one by one.
+    speeds = measured("training speed", lambda: as_json(training_speeds(cfgs, steps))) or {}
+    costs = {}
+    for name, cfg in cfgs.items():
+        peak = partial(peak_memory_mb, partial(training_step, cfg, steps), steps.torch_device)
+        memory = measured(f"memory of {name}", peak)
+        costs[name] = {
+            "training_images_per_second": speeds.get(name),
+            "peak_memory_mb": None if memory is None else round(memory, 1),
         }
-        for name, cfg in cfgs.items()
-    }
+    return costs
 
 
 def _read(file: Path) -> Mapping[str, Any]:

@@ -13,15 +13,19 @@ from swin_yolo.errors import InputError, one_line
 from swin_yolo.files import sha256, write_json
 
 PLAN = "plan.json"
+KIND = "what it compares"
+TRAINED, FINISHED = {KIND: "models that it trains"}, {KIND: "finished models"}
+_FORMERLY_UNSAID = (KIND, "--device (kind)")  # by plans of older versions, whose comparisons go on all the same
 
 
 @dataclass(frozen=True)
 class Training:
-    """How every run of a comparison is trained: `train`'s arguments, but for model, seed and device.
+    """How every run of a comparison is trained: `train`'s arguments, but for model and seed.
 
     Attributes:
         parent: the checkpoint that every model starts from; None for fresh weights.
         splits: the indexes of the train and val splits of `data`, by name.
+        trained_on: what each run computes on, as `kind_of_device` says it: numbers of a GPU are others than of a CPU.
     """
 
     data: str
@@ -35,6 +39,7 @@ class Training:
     parent: Path | None = None
     trust: bool = False
     hyp: Path | None = None
+    trained_on: str = "cpu"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -54,6 +59,12 @@ class Training:
     def annotations_sha256(self) -> dict[str, str]:
         """Hash of the annotations of train and val."""
         return {name: sha256(index.annotations_file) for name, index in self.splits.items()}
+
+    @property
+    def batch_per_device(self) -> int:
+        """Images that each GPU gets of a batch."""
+        number, _, kind = self.trained_on.partition(" ")
+        return max(self.batch_size // int(number), 1) if kind else self.batch_size
 
     def argv(self, cfg: str, seed: int) -> list[str]:
         """The flags of `swin-yolo train` for one run, but for its folder and device."""
@@ -77,6 +88,8 @@ class Training:
     def fixed(self) -> dict[str, Any]:
         """What must not change between the runs, by what the user knows it as."""
         return {
+            **TRAINED,
+            "--device (kind)": self.trained_on,
             "--epochs": self.epochs,
             "--batch-size": self.batch_size,
             "--imgsz": self.imgsz,
@@ -97,7 +110,7 @@ def settle(folder: Path, fixed: Mapping[str, Any], command: str) -> list[str]:
         command: what was typed.
 
     Returns:
-        All commands that have worked on this comparison, the oldest first.
+        All commands that have worked on this comparison, `command` the last.
 
     Raises:
         InputError: if it was begun with another value of something in `fixed`; says both.
@@ -111,14 +124,17 @@ def settle(folder: Path, fixed: Mapping[str, Any], command: str) -> list[str]:
         except (ValueError, KeyError, TypeError) as e:
             raise InputError(f"{file}: expected the plan of a comparison: {one_line(e)}") from e
         _check_same(folder, before, json.loads(json.dumps(plan["fixed"])))
-        plan["commands"] = list(dict.fromkeys([*commands, command]))
+        plan["commands"] = [*(done for done in commands if done != command), command]
     write_json(file, plan, indent=2)
     return list(plan["commands"])
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [key for key in {**before, **now} if before.get(key, "") != now.get(key, "")]
-    if changed:
+    kinds = before.get(KIND, now.get(KIND)), now.get(KIND)
+    if kinds[0] != kinds[1]:
+        raise InputError(f"{folder}: holds a comparison of {kinds[0]}, not of {kinds[1]}; give another --name")
+    known = [key for key in {**before, **now} if key in before or key not in _FORMERLY_UNSAID]
+    if changed := [key for key in known if before.get(key, "") != now.get(key, "")]:
         both = ", ".join(f"{key} {_shown(before, key)}, not {_shown(now, key)}" for key in changed)
         raise InputError(
             f"{folder}: this comparison was begun with {both}, and its runs would not be equal; give what it was begun "

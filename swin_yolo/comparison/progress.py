@@ -132,7 +132,7 @@ def overview(courses: Mapping[str, Course], running: Sequence[str], jobs: int) -
         [
             f"|{'#' * int(share * BAR_WIDTH):<{BAR_WIDTH}}| {share:4.0%} {done}/{epochs} epochs",
             f"{finished}/{len(all_runs)} runs",
-            "time to go not known yet" if left is None else f"{as_clock(left)} to go",
+            "time to go not known yet" if left is None else f"{as_clock(left)} of training to go",
             *now,
         ]
     )

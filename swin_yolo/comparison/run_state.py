@@ -52,6 +52,9 @@ def state_of(folder: Path, training: Training, model_yaml: dict[str, Any], seed:
         _check(folder, checkpoint.train_args, training, seed)
     else:
         _check(folder, arguments(folder), training, seed)
+        # ultralytics halves a batch that a GPU has no memory for, and writes that into the checkpoint alone.
+        if (batch := checkpoint.train_args.get("batch", training.batch_size)) != training.batch_size:
+            raise _other(folder, "--batch-size", batch, training.batch_size)
         if epochs_done(folder) < training.epochs or not best.is_file():
             return State.NEW  # a run was begun anew over the weights of an older one
     if difference := same_model(model_yaml, checkpoint.yaml or {"backbone": [], "head": []}):
@@ -85,7 +88,7 @@ def arguments(folder: Path) -> dict[str, Any]:
 def _check(folder: Path, found: Mapping[str, Any], training: Training, seed: int) -> None:
     """Raise InputError where a run's arguments are not those of the comparison.
 
-    What an older run started from is not recorded, and taken as equal.
+    What an older run started from and was trained on is not recorded, and taken as equal.
     """
     expected = {
         "epochs": ("--epochs", training.epochs),
@@ -99,9 +102,11 @@ def _check(folder: Path, found: Mapping[str, Any], training: Training, seed: int
     complete = {**OWN_KEYS, **found}
     for key, (name, value) in expected.items():
         if complete.get(key) != value:
-            raise _other(folder, name, complete[key], value)
+            raise _other(folder, name, complete.get(key), value)
     if found.get("patience", training.epochs) < training.epochs:
         raise _other(folder, "--patience", found["patience"], f"{training.epochs} or more")
+    if found.get("trained_on", training.trained_on) != training.trained_on:
+        raise _other(folder, "trained on", found["trained_on"], training.trained_on)
     if "started_from" in found:
         parent = (found["started_from"] or {}).get("sha256")
         if parent != training.parent_sha256:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_yolo.engine.evaluate import evaluate, model_sha256
+from swin_yolo.engine.evaluate import evaluate, model_sha256, versions
 from swin_yolo.errors import InputError
 from swin_yolo.files import sha256, write_json
 from swin_yolo.scoring.average_precision import CocoScore
@@ -62,7 +62,7 @@ def score(weights: Path, folder: Path, settings: Settings) -> Scored:
         raise InputError(f"--weights {weights}: no such file")
     asked = _asked(weights, settings)
     kept = _read(folder / _KEPT)
-    if kept.get("asked") != asked:
+    if kept.get("asked") != asked or not (folder / "predictions.json").is_file():
         (folder / _KEPT).unlink(missing_ok=True)  # of other weights or settings, whose files are written over now
         done = evaluate(
             weights,
@@ -89,6 +89,7 @@ def _asked(weights: Path, settings: Settings) -> dict[str, Any]:
         "task": settings.task,
         "imgsz": settings.imgsz,
         "batch_size": settings.batch_size,  # images are padded to the shape of their batch
+        "versions": versions(),
     }
 
 

@@ -109,6 +109,7 @@ def run_all(jobs: Sequence[Job], where: Sequence[Place], *, logs: Path, display:
                     free.append(running.pop(name).place)
                     display.say(f"{name} {'is done' if code == 0 else f'FAILED, see {run.log}'}")
                     if code:
+                        del courses[name]  # there is no waiting for it
                         failed.append(f"{name} ended with code {code}: {last_line(run.log)} ({run.log})")
                     run.end()
             display.update(courses, list(running), len(where))

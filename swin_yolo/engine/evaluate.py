@@ -187,8 +187,15 @@ def _cost(backend: Backend, imgsz: int) -> dict[str, float]:
 
 
 def model_sha256(weights: Path) -> str:
-    """Hash of a file; of a folder, that of its file of weights."""
-    return sha256(next(weights.glob("*.bin")) if weights.is_dir() else weights)
+    """Hash of a file; of the folder of an exported model, that of its file of weights.
+
+    Raises:
+        InputError: if a folder has none.
+    """
+    file = next(weights.glob("*.bin"), None) if weights.is_dir() else weights
+    if file is None:
+        raise InputError(f"--weights {weights}: expected a file, or the folder of an exported model")
+    return sha256(file)
 
 
 def match_classes(weights: str | Path, names: dict[int, str], index: CocoIndex) -> dict[int, int]:
