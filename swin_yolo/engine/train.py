@@ -240,7 +240,9 @@ def pretrained_rows(model: DetectionModel, report: LoadReport) -> list[int]:
 
 def _both(before: str | None, now: str) -> str:
     """What a run was trained on that is gone on with; an older one does not say what it began on."""
-    return now if before is None or before.split(", then ")[-1] == now else f"{before}, then {now}"
+    if before is None:
+        return now
+    return before if before.split(", then ")[-1] == now else f"{before}, then {now}"
 
 
 def _absolute(data: str | Path) -> str:
