@@ -21,17 +21,25 @@ def test_images_a_second_and_shares_are_those_of_the_epochs(data, monkeypatch):
 
     def run(function, way, save_dir, settings):
         name = OURS if way.func is benchmarked._ours else THEIRS
-        asked.append(name)
-        return Run(epochs[name], {OURS: 0.4, THEIRS: 0.3}[name])
+        seed = way.args[1]
+        asked.append((name, seed))
+        return Run(epochs[name], {OURS: 0.4, THEIRS: 0.3}[name] + seed / 10)
 
     monkeypatch.setattr(benchmarked, "in_own_process", run)
     table = training(TrainingSettings("yolov5n.yaml", str(data), rounds=2))
-    assert asked == [THEIRS, OURS] * 2
+    assert asked == [(THEIRS, 0), (OURS, 0), (THEIRS, 1), (OURS, 1)]
     assert table.rows == [
-        (THEIRS, "1.50", "1", "10.0", "1", "10.0%", "5.0%", "0.300"),
-        (OURS, "4.00", "2.67 (2.67 to 2.67)", "5.00", "2.00 (2.00 to 2.00)", "20.0%", "6.0%", "0.400"),
+        (THEIRS, "1.50", "1", "10.0", "1", "10.0%", "5.0%", "0.350 ± 0.071"),
+        (OURS, "4.00", "2.67 (2.67 to 2.67)", "5.00", "2.00 (2.00 to 2.00)", "20.0%", "6.0%", "0.450 ± 0.071"),
     ]
-    assert table.figures[OURS]["training_seconds"] == (3, 3) and table.figures[OURS]["ap"] == [0.4, 0.4]
+    assert table.figures[OURS]["training_seconds"] == (3, 3) and table.figures[OURS]["ap"] == [0.4, 0.5]
+    assert table.columns[-1] == "AP on test"
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(19, True), (20, False)])
+def test_only_of_a_short_run_it_is_said_that_it_is_short(epochs, said):
+    (*_, remark) = benchmarked._remarks(TrainingSettings(epochs=epochs), 10)
+    assert ("So short a run" in remark) == said
 
 
 def test_both_train_and_score_what_they_trained(data):
