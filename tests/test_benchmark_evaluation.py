@@ -1,16 +1,18 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from swin_yolo.benchmark import evaluation as benchmarked
 from swin_yolo.benchmark.drawn_detections import SIZE_WH, DrawnSet
-from swin_yolo.benchmark.evaluation import ENTRIES, NMS, OURS, SCORING, THEIRS, EvaluationSettings, evaluation
+from swin_yolo.benchmark.evaluation import ENTRIES, NMS, OURS, SCORING, THEIRS, EvaluationSettings, detected, evaluation
 
 DRAWN = DrawnSet(images=20, nc=5, boxes=4, found=30, seed=1)
 
 
 def test_parts_are_summed_and_compared_with_pycocotools_round_by_round(monkeypatch):
-    monkeypatch.setattr(benchmarked, "_memory", lambda drawn, entries: {OURS: 2_000_000, THEIRS: 3_000_000})
+    monkeypatch.setattr(benchmarked, "_memory", lambda drawn, detections: {OURS: 2_000_000, THEIRS: 3_000_000})
     table = evaluation(EvaluationSettings(DRAWN, rounds=2))
     assert [row[0] for row in table.rows] == [NMS, ENTRIES, SCORING, OURS, THEIRS]
     seconds = {name: table.figures[name]["seconds"] for name in table.figures}
@@ -30,8 +32,8 @@ def test_another_result_than_that_of_pycocotools_is_an_error(monkeypatch):
 
 
 def test_memory_is_that_of_processes_of_their_own():
-    entries = benchmarked._detected(EvaluationSettings(DRAWN), dict.fromkeys((NMS, ENTRIES), 0.0))
-    memory = benchmarked._memory(DRAWN, entries)
+    entries = detected(EvaluationSettings(DRAWN))
+    memory = benchmarked._memory(DRAWN, json.dumps(entries))
     assert set(memory) == {OURS, THEIRS} and all(0 <= taken < 1e9 for taken in memory.values())
 
 
@@ -54,7 +56,7 @@ def test_outputs_do_not_depend_on_how_they_are_batched():
 
 
 def test_nms_leaves_about_the_detections_that_were_drawn_in_pixels_of_the_image():
-    entries = benchmarked._detected(EvaluationSettings(DRAWN), dict.fromkeys((NMS, ENTRIES), 0.0))
+    entries = detected(EvaluationSettings(DRAWN))
     assert 0.8 * 30 * 20 < len(entries) < 1.2 * 30 * 20
     assert {e["image_id"] for e in entries} == set(range(1, 21)) and {e["category_id"] for e in entries} <= set(
         range(1, 6)

@@ -11,6 +11,7 @@ import torch
 from swin_yolo.benchmark.drawn_detections import DrawnSet
 from swin_yolo.benchmark.evaluation import EvaluationSettings, evaluation
 from swin_yolo.benchmark.index import IndexSettings, index
+from swin_yolo.benchmark.intervals import IntervalSettings, intervals
 from swin_yolo.benchmark.layers import LayerSettings, layers
 from swin_yolo.benchmark.loader import LoaderSettings, loader
 from swin_yolo.benchmark.long_video import drawn_video, long_video
@@ -111,6 +112,7 @@ def _training(settings: Settings) -> Iterator[Table]:
 
 def _evaluation(settings: Settings) -> Iterator[Table]:
     yield evaluation(EvaluationSettings(DrawnSet(settings.eval_images), settings.device, settings.rounds))
+    yield intervals(IntervalSettings())
 
 
 def _index(settings: Settings) -> Iterator[Table]:
