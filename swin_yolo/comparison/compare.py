@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,7 @@ def compare_trained(
     display = Display()
     with locked(save_dir, wait=WAIT_FOR_LOCK):
         commands = settle(save_dir, fixed, command)
-        controls = {
-            candidate.name: found
-            for candidate in matched
-            if (found := control(models[0], candidate, by=match, folder=save_dir / "models", build=build)) is not None
-        }
-        _say_sizes(models, matched, controls, match, display)
+        controls = _controls(models, matched, match, save_dir / "models", build, display)
         models = _with(models, controls.values())
         if len(where) < jobs:
             display.say(f"--jobs {jobs}: {len(where)} side by side, a core for each")
@@ -177,22 +172,25 @@ def _with(models: Sequence[Contestant], controls: Collection[Contestant]) -> lis
     return [*there, *named.values()]
 
 
-def _say_sizes(
+def _controls(
     models: Sequence[Contestant],
     matched: Sequence[Contestant],
-    controls: Mapping[str, Contestant],
     by: str,
+    folder: Path,
+    build: Build,
     display: Display,
-) -> None:
+) -> dict[str, Contestant]:
+    """The control of each candidate that needs one, by the candidate's name; says how large all are."""
+    found = {candidate.name: control(models[0], candidate, by=by, folder=folder, build=build) for candidate in matched}
     for model in models:
         display.say(f"{model.name}: {model.parameters:,} parameters, {model.gflops:.2f} GFLOPs")
     size = size_of(by)
     for candidate in matched:
-        found = controls.get(candidate.name)
-        if found is None:
+        if (its := found[candidate.name]) is None:
             display.say(f"{candidate.name} is about as big as {models[0].name} and needs no control")
         else:
-            display.say(f"{found.name}: the control of {candidate.name}, {size(found):,} {by} for {size(candidate):,}")
+            display.say(f"{its.name}: the control of {candidate.name}, {size(its):,} {by} for {size(candidate):,}")
+    return {name: its for name, its in found.items() if its is not None}
 
 
 def _train(
