@@ -148,6 +148,12 @@ def test_every_way_to_compute_is_opened(model, folder, monkeypatch):
     assert {backend.precision for backend in open_every(folder / "best.pt", device=CPU).values()} == {"fp32"}
 
 
+def test_a_pytorch_without_onednn_is_not_asked_for_bf16(folder, monkeypatch):
+    monkeypatch.setattr(torch._C, "_has_mkldnn", False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: 1 / 0)  # is not even there
+    assert {backend.precision for backend in open_every(folder / "best.pt", device=CPU).values()} == {"fp32"}
+
+
 def test_openvino_that_expects_one_size_is_compiled_for_the_one_that_comes(model, tmp_path):
     torch.save({"model": model}, tmp_path / "best.pt")
     list(export(tmp_path / "best.pt", ["openvino"], imgsz=64, dynamic=True))

@@ -1,9 +1,15 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from swin_oracles import SIZES, by_size, random_map, randomised, torchvision_block
 from torch.utils.flop_counter import FlopCounterMode
 
-from swin_yolo.nn import SwinBlock, SwinStage, pieces, swin
+import swin_yolo
+from swin_yolo.nn import SwinBlock, SwinStage, pieces, piecewise, swin
 from swin_yolo.nn.window import shifted_window_mask, window_partition
 
 exactly = {"rtol": 0, "atol": 1e-10}
@@ -143,6 +149,45 @@ def test_no_flop_is_missed(monkeypatch):
     by_pieces = count(block), count(lambda x: infer(block, x))
     monkeypatch.setattr(swin, "computes_in_pieces", lambda *_: False)
     assert set(by_pieces) == {count(block)} and by_pieces[0] > 0
+
+
+# A PyTorch that was built without oneDNN: it has none of its operators, but a switch for it that is on.
+WITHOUT_ONEDNN = """
+import torch
+def get(self, name, get=torch._ops._OpNamespace.__getattr__):
+    if self.name == "mkldnn":
+        raise AttributeError(name)
+    return get(self, name)
+torch._ops._OpNamespace.__getattr__ = get
+for name in list(torch.ops.mkldnn):
+    delattr(torch.ops.mkldnn, name)
+torch._C._has_mkldnn = False
+from swin_yolo.nn import SwinBlock
+block, x = SwinBlock(12, 3), torch.rand(1, 9, 9, 12)
+block(x).sum().backward()
+with torch.no_grad():
+    print(block(x).shape)
+"""
+
+
+def test_a_pytorch_without_onednn_will_do(tmp_path):
+    path = os.pathsep.join([str(Path(swin_yolo.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ONEDNN],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("torch.Size([1, 9, 9, 12])\n"), done.stderr
+
+
+def test_onednn_is_left_out_where_it_is_switched_off(monkeypatch):
+    block, x = block_of(7, 3).float(), random_map(1, 9, 9, 12).float()
+    expected = infer(block, x)
+    monkeypatch.setattr(piecewise, "_ONEDNN_LINEAR", lambda *_: pytest.fail("was called"))
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    torch.testing.assert_close(infer(block, x), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -145,8 +145,7 @@ def open_every(
     if exported_format(weights) is not None:
         return {name: _open_exported(Path(weights), device, name, imgsz) for name in exported_precisions(weights)}
     model = _load(weights, trust=trust, imgsz=imgsz)
-    # Where oneDNN has no bf16, a convolution in it takes many times as long.
-    fast = ("fp16",) if device.type == "cuda" else ("bf16",) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ()
+    fast = ("fp16",) if device.type == "cuda" else ("bf16",) if _bf16_by_onednn() else ()
     return {
         f"{precision}, channels {'last' if last else 'first'}": model_backend(
             model, device=device, precision=precision, channels_last=last
@@ -154,6 +153,11 @@ def open_every(
         for precision in ("fp32", *fast)
         for last in (True, False)
     }
+
+
+def _bf16_by_onednn() -> bool:
+    """Whether oneDNN has bf16 on this CPU: without it, a convolution in bf16 takes many times as long."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def model_backend(
