@@ -1,4 +1,5 @@
 import gc
+import math
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from swin_oracles import SIZES, attend_token_by_token, by_size, random_map, rand
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from swin_yolo.nn import SwinStage, WindowAttention, shifted_window_attention, swin
+from swin_yolo.nn import attention as attention_module
 from swin_yolo.nn.pieces import layout
 from swin_yolo.nn.window import cached_shifted_window_mask
 
@@ -95,6 +97,55 @@ def test_shift_is_no_training_trick():
     evaluated, plain = shifted_window_attention(x, attention.eval(), 2), shifted_window_attention(x, attention, 0)
     assert torch.equal(evaluated, shifted_window_attention(x, attention.train(), 2))
     assert (evaluated - plain).abs().max() > 1e-3
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Shapes of q and of the bias in the calls of PyTorch's attention."""
+    seen = []
+    real = attention_module.F.scaled_dot_product_attention
+
+    def noted(q, k, v, *, attn_mask):
+        seen.append((tuple(q.shape), tuple(attn_mask.shape)))
+        return real(q, k, v, attn_mask=attn_mask)
+
+    monkeypatch.setattr(attention_module.F, "scaled_dot_product_attention", noted)
+    return seen
+
+
+@pytest.mark.parametrize("shift_size", [0, 3])
+def test_windows_of_a_large_batch_are_no_more_at_a_time_than_cuda_takes(shift_size, calls):
+    attention = WindowAttention(96, 7, 3).to("meta")
+    x = torch.empty(124, 160, 160, 96, device="meta")
+    assert shifted_window_attention(x, attention, shift_size).shape == x.shape
+    assert sum(q[0] for q, _ in calls) == 124 * 23 * 23 > 65_535
+    assert max(q[0] for q, _ in calls) <= 65_535
+    assert max(math.prod(bias) for _, bias in calls) <= 2**24
+
+
+def test_the_bias_of_unshifted_windows_is_held_once(calls):
+    attention = WindowAttention(96, 7, 3).to("meta")
+    shifted_window_attention(torch.empty(8, 160, 160, 96, device="meta"), attention, 0)
+    assert calls == [((8 * 23 * 23, 3, 49, 32), (1, 3, 49, 49))]
+
+
+@pytest.mark.parametrize(
+    ("windows", "images", "shift_size", "expected"),
+    [(100, 2, 2, [18, 18, 9]), (20, 9, 2, [18, 18, 9]), (100, 9, 2, [45]), (1, 1, 2, [9] * 5), (20, 1, 0, [20, 20, 5])],
+)
+def test_windows_at_a_time_change_nothing(windows, images, shift_size, expected, calls, monkeypatch):
+    attention, x = randomised(WindowAttention(12, 4, 3)), random_map(5, 9, 12, 12).requires_grad_()
+
+    def outcome() -> list[torch.Tensor]:
+        out = shifted_window_attention(x, attention, shift_size)
+        return [out.detach(), *torch.autograd.grad((out**2).sum(), (x, *attention.parameters()))]
+
+    whole = outcome()
+    calls.clear()
+    monkeypatch.setattr(attention_module, "MOST_WINDOWS", windows)
+    monkeypatch.setattr(attention_module, "MOST_BIAS", images * 9 * 3 * 16**2)
+    torch.testing.assert_close(outcome(), whole, **exactly)
+    assert [q[0] for q, _ in calls] == expected
 
 
 @pytest.mark.usefixtures("whole_maps")

@@ -21,6 +21,12 @@ from .window import (
     window_reverse,
 )
 
+# What CUDA's memory-efficient attention takes at most in its batch dimension, which windows are in here.
+MOST_WINDOWS = 65_535
+# Elements of the bias of SW-MSA in one call, 64 MB in fp32: some 7,000 heads of windows of 49 tokens. Each image needs
+# it once more.
+MOST_BIAS = 2**24
+
 
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows, W-MSA, with relative position bias (Swin, Eq. 4).
@@ -69,20 +75,47 @@ class WindowAttention(nn.Module):
             (B nW, N, C).
         """
         q, k, v = rearrange(self.qkv(windows), "b n (three h d) -> three b h n d", three=3, h=self.num_heads)
-        bias = self.relative_position_bias().to(q.dtype)
-        if mask is None:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
-        elif is_traced(windows):
+        bias = self.relative_position_bias().to(q.dtype)[None]  # 1 nH N N
+        if mask is not None:
+            bias = bias + mask.to(q.dtype)[:, None]  # nW nH N N
+        if not is_traced(windows):
+            x = _attend(q, k, v, bias)
+        elif mask is None:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        else:
             # For any B: the windows of one image lie beside its heads, and the bias is broadcast over images.
-            bias = (bias + mask.to(q.dtype)[:, None]).flatten(0, 1)  # nW*nH N N
+            bias = bias.flatten(0, 1)  # nW*nH N N
             q, k, v = (x.reshape(-1, *bias.shape[:2], x.shape[-1]) for x in (q, k, v))  # B nW*nH N d each
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
             x = x.reshape(windows.shape[0], self.num_heads, *x.shape[2:])  # B*nW nH N d
-        else:
-            bias = bias + mask.to(q.dtype)[:, None]  # nW nH N N
-            B = windows.shape[0] // mask.shape[0]
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias if B == 1 else bias.repeat(B, 1, 1, 1))
         return self.proj(rearrange(x, "b h n d -> b n (h d)"))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attention in many windows, as many at a time as kernels take and as there is room for their bias.
+
+    With windows beside heads, as in a graph, the bias would be broadcast over images. But then q, k, v and the result
+    are copied, which takes more memory than the bias does, and half as long again on a CPU.
+
+    Args:
+        q: (B nW, nH, N, d), as `k` and `v`.
+        k: keys.
+        v: values.
+        bias: (nW, nH, N, N), or (1, nH, N, N) for all windows alike.
+
+    Returns:
+        (B nW, nH, N, d).
+    """
+    nW, at_once = len(bias), MOST_WINDOWS
+    if nW > 1:
+        images = max(1, min(len(q) // nW, MOST_WINDOWS // nW, MOST_BIAS // bias.numel()))
+        bias = bias.repeat(images, 1, 1, 1) if images > 1 else bias
+        at_once = images * nW
+    parts = [
+        F.scaled_dot_product_attention(q, k, v, attn_mask=bias[: len(q)])
+        for q, k, v in zip(q.split(at_once), k.split(at_once), v.split(at_once), strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat([x.transpose(1, 2) for x in parts]).transpose(1, 2)
 
 
 def shifted_window_attention(x: Tensor, attention: WindowAttention, shift_size: int) -> Tensor:
