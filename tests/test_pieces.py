@@ -1,15 +1,17 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from swin_oracles import SIZES, by_size, random_map, randomised, torchvision_block
+from torch.nn.modules import module as module_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 import swin_yolo
-from swin_yolo.nn import SwinBlock, SwinStage, pieces, piecewise, swin
+from swin_yolo.nn import SwinBlock, SwinStage, pieces, piecewise, shifted_window_attention, swin
 from swin_yolo.nn.window import shifted_window_mask, window_partition
 
 exactly = {"rtol": 0, "atol": 1e-10}
@@ -82,6 +84,54 @@ def test_a_hook_sees_the_whole_map_once(name):
     assert len(seen) == 1 and seen[0] >= out.numel()
 
 
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize(
+    "register",
+    [
+        module_hooks.register_module_forward_hook,
+        module_hooks.register_module_forward_pre_hook,
+        module_hooks.register_module_full_backward_hook,
+        module_hooks.register_module_full_backward_pre_hook,
+    ],
+    ids=lambda register: register.__name__,
+)
+def test_hooks_on_all_modules_are_waited_for(register, grad):
+    block, x = block_of(7, 3), random_map(1, 7, 7, 12)
+    assert swin.computes_in_pieces(block, x)
+    hook = register(lambda *_: None)
+    with torch.set_grad_enabled(grad):
+        computes_in_pieces = swin.computes_in_pieces(block, x)
+    hook.remove()
+    assert not computes_in_pieces
+
+
+class Drop(torch.nn.Module):
+    """Stochastic depth of another library: draws otherwise and has other attributes."""
+
+    def forward(self, x):
+        return x * 0.5
+
+
+class MapNorm(torch.nn.Module):
+    """A norm over whole maps."""
+
+    def forward(self, x):
+        return x - x.mean((1, 2), keepdim=True)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize(
+    ("name", "layer"), [("drop_path", torch.nn.Identity()), ("drop_path", Drop()), ("norm1", MapNorm())]
+)
+def test_what_was_put_in_the_place_of_a_norm_or_of_drop_path_gets_whole_maps(name, layer, grad):
+    block, x = block_of(4, 2), random_map(2, 9, 10, 12)
+    setattr(block, name, layer)
+    y = x + block.drop_path(shifted_window_attention(block.norm1(x), block.attn, 2))
+    expected = y + block.drop_path(block.mlp(block.norm2(y)))
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(block(x), expected, **exactly)
+
+
 def test_a_layer_put_in_the_place_of_a_linear_one_is_called():
     class Negated(torch.nn.Linear):
         def forward(self, x):
@@ -138,17 +188,21 @@ def test_pieces_cover_every_window_of_every_image_once(tokens, monkeypatch):
     assert sorted(seen) == list(range(5 * 96))
 
 
-def test_no_flop_is_missed(monkeypatch):
-    block, x = block_of(7, 3).float(), random_map(2, 14, 21, 12).float()
+def test_no_flop_is_missed():
+    block, x = block_of(7, 3).float(), random_map(2, 14, 21, 12).float().requires_grad_()
 
-    def count(run) -> int:
+    def count(run: Callable[[], object]) -> int:
         with FlopCounterMode(display=False) as counter:
-            run(x)
+            run()
         return counter.get_total_flops()
 
-    by_pieces = count(block), count(lambda x: infer(block, x))
-    monkeypatch.setattr(swin, "computes_in_pieces", lambda *_: False)
-    assert set(by_pieces) == {count(block)} and by_pieces[0] > 0
+    tokens, C, N = 2 * 14 * 21, 12, 49
+    products = 2 * tokens * (4 * C * C + 2 * N * C + 8 * C * C)  # the linear layers of attention, itself, the MLP
+    assert count(lambda: block(x)) == count(lambda: infer(block, x)) == products
+    assert count(lambda: block(x).sum().backward()) == 3 * products
+    # By the fused attention, which computes the logits again.
+    block.attn.relative_position_bias_table.requires_grad_(False)
+    assert count(lambda: block(x).sum().backward()) == 3 * products + 2 * tokens * N * C
 
 
 # A PyTorch that was built without oneDNN: it has none of its operators, but a switch for it that is on.

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.nn.modules import OBB, Detect, Pose, Segment
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
@@ -160,8 +159,7 @@ def profile_rows(model: DetectionModel, imgsz: int | tuple[int, int]) -> list[Ro
     training = model.training
     handles = [layer.register_forward_hook(record) for layer in model.model]
     try:
-        # The counter has no formula for the fused attention of a CPU; the plain one is matrix products.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        with torch.no_grad(), counter:
             model.eval()(image)
     finally:
         model.train(training)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import flop_registry, register_flop_formula
 from torchvision.ops import StochasticDepth
 
 from .attention import WindowAttention
@@ -161,20 +160,3 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if x.dtype != torch.float32 or _ONEDNN_LINEAR is None or not torch.backends.mkldnn.enabled:
         return F.linear(x, weight, bias)
     return _ONEDNN_LINEAR(x, weight, bias, "none", [], "")
-
-
-def _register_flops() -> None:
-    """Let PyTorch's FLOP counter know the products here that it does not know, so that no FLOP is missed."""
-
-    def linear(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
-        return 2 * x.numel() * weight[0]
-
-    def baddbmm(_: torch.Size, a: torch.Size, b: torch.Size, **__: object) -> int:
-        return 2 * a.numel() * b[-1]
-
-    for op, formula in ((_ONEDNN_LINEAR, linear), (torch.ops.aten.baddbmm_, baddbmm)):
-        if op is not None and op not in flop_registry:
-            register_flop_formula(op)(formula)
-
-
-_register_flops()

@@ -9,6 +9,7 @@ Shapes: `B` batch, `H W` map in tokens, `C` channels.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module as every_module
 from torchvision.ops import StochasticDepth
 
 from .arguments import check_positive_int
@@ -128,23 +129,28 @@ class SwinBlock(nn.Module):
         return mlp_in_training(x, self.norm2, self.mlp.fc1, self.mlp.fc2, Depth.drawn(self.drop_path, x))
 
 
+_PARTS = WindowAttention, Mlp, nn.LayerNorm, nn.LayerNorm, StochasticDepth  # attention, MLP, norms, drop_path
+
+
 def computes_in_pieces(block: SwinBlock, x: Tensor) -> bool:
     """Whether a block computes (B, H, W, C) `x` by `piecewise`: on a CPU, as long as it is as it was made.
 
     Another layer that was put in the place of one of its own computes in its own way. Whoever put a hook somewhere
     waits for whole maps. Gradients by `piecewise_training` are in fp32 and fp64, and of the block's own linear layers.
     """
-    if x.device.type != "cpu" or type(block.attn) is not WindowAttention or type(block.mlp) is not Mlp:
+    parts = block.attn, block.mlp, block.norm1, block.norm2, block.drop_path
+    if x.device.type != "cpu" or tuple(map(type, parts)) != _PARTS:
         return False
-    if torch._C._are_functorch_transforms_active() or any(map(_has_hooks, block.modules())):
+    if every_module._has_any_global_hook() or any(map(_has_hooks, block.modules())):
+        return False
+    if torch._C._are_functorch_transforms_active():
         return False
     if not torch.is_grad_enabled():
         return True
     if x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
         return False
     linears = block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2
-    norms = block.norm1, block.norm2
-    own = all(type(each) is nn.Linear for each in linears) and all(type(each) is nn.LayerNorm for each in norms)
+    own = all(type(each) is nn.Linear for each in linears)
     return own and all(type(p) is nn.Parameter and p.dtype == x.dtype for p in block.parameters())
 
 
