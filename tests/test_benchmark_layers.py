@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from swin_yolo.benchmark import layer_limits
 from swin_yolo.benchmark import layers as section
 from swin_yolo.benchmark.layer_limits import matmuls
 from swin_yolo.benchmark.layers import OURS, LayerSettings, layers
@@ -72,6 +73,14 @@ def test_maps_that_a_further_window_does_not_divide_are_left_out(monkeypatch):
         "1 x 40 x 40 x 192, W-MSA",
         "1 x 40 x 40 x 192, SW-MSA",
     ]
+
+
+def test_set_up_is_waited_for(monkeypatch):
+    waited_for = []
+    monkeypatch.setattr(layer_limits, "wait_for", waited_for.append)
+    table = section.set_up_table((64, 64), 7, torch.device("meta"), 5)
+    assert len(waited_for) == 2 * 5 and set(waited_for) == {torch.device("meta")}
+    assert [row[0] for row in table.rows] == ["whole maps, as on a GPU"]
 
 
 def test_set_up_is_measured_anew_each_time():

@@ -7,6 +7,7 @@ import torch
 
 from swin_yolo.benchmark.report import Table, figure
 from swin_yolo.benchmark.swin_peers import DEPTHS, DIM, HEADS, ours
+from swin_yolo.comparison.costs import wait_for
 from swin_yolo.nn.pieces import LAYOUTS_KEPT, layout
 from swin_yolo.nn.window import MASK_CACHE_SIZE, cached_shifted_window_mask, padded_size
 from swin_yolo.timing import interleaved, ratio
@@ -24,8 +25,7 @@ def bare_matmuls(image_hw: tuple[int, int], device: torch.device, rounds: int, w
     def infer() -> None:
         with torch.inference_mode():
             model.backbone(images)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
 
     times = interleaved({"products": run, "backbone": infer}, rounds=rounds, warmup=2)
     share, low, high = ratio(times["backbone"], times["products"])
@@ -86,8 +86,7 @@ def _bare(products: list[tuple[int, int, int, int]], device: torch.device) -> Ca
                     torch.mm(a[0], b[0], out=out[0])
                 else:
                     torch.bmm(a, b, out=out)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
 
     return run
 
@@ -100,10 +99,11 @@ def set_up_table(image_hw: tuple[int, int], window: int, device: torch.device, r
 
     def masks() -> None:
         cached_shifted_window_mask(*padded, window, (shift, shift), device)
+        wait_for(device)
 
-    work: dict[str, Callable[[], object]] = {"in training and on a GPU": masks}
+    work: dict[str, Callable[[], object]] = {"whole maps, as on a GPU": masks}
     if device.type == "cpu":
-        work["in inference on a CPU"] = lambda: layout(H, W, window, shift)
+        work["in pieces, as on a CPU"] = lambda: layout(H, W, window, shift)
     rows, figures = [], {}
     for name, build in work.items():
         times = interleaved({"first": partial(_anew, build), "again": build}, rounds=max(rounds, 5), warmup=0)
