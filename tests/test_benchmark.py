@@ -14,6 +14,7 @@ from swin_yolo.benchmark.run import Settings, as_markdown
 from swin_yolo.benchmark.video import THEIRS, VideoSettings, video
 from swin_yolo.cli import benchmark as command
 from swin_yolo.cli import main
+from swin_yolo.engine import packages
 from swin_yolo.errors import InputError
 from swin_yolo.timing import Timing
 
@@ -146,6 +147,48 @@ def test_a_single_epoch_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["benchmark", "--epochs", "1"]) == 2
     assert "--epochs 1: expected at least 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--sections layers --imgsz 100", "--imgsz 100: expected a multiple of the model's stride 32, such as 96"),
+        ("--sections models --imgsz 100", "--imgsz 100: expected a multiple of the model's stride 32, such as 96"),
+        ("--sections training --train-imgsz 90", "--train-imgsz 90: expected a multiple of the model's stride 32"),
+        ("--sections training --cfg none.yaml", "--cfg none.yaml: no such model YAML"),
+        ("--sections models --cfg yolov5n.yaml none.yaml", "--cfg none.yaml: no such model YAML"),
+    ],
+)
+def test_what_a_section_cannot_use_is_said_before_a_folder_is_made(flags, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["benchmark", *flags.split()]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "package"),
+    [
+        ("layers", "timm"),
+        ("layers", "transformers"),
+        ("video", "onnxruntime"),
+        ("video", "openvino"),
+        ("long-video", "lap"),
+    ],
+)
+def test_a_package_that_a_section_needs_is_named_before_a_folder_is_made(
+    section, package, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("swin_yolo.benchmark.benchmark", lambda *args, **kwargs: [])
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None if name == package else name)
+    for flags in (["--sections", section], []):
+        assert main(["benchmark", *flags]) == 2
+        error = capsys.readouterr().err
+        assert f"--sections {section}: needs {package}, which is not installed; pip install" in error
+        assert error.count("\n") == 1 and not (tmp_path / "runs").exists()
+    assert main(["benchmark", "--sections", "index"]) == 0
 
 
 def test_a_file_that_is_missing_is_named(tmp_path, monkeypatch, capsys):

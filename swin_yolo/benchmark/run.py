@@ -22,11 +22,13 @@ from swin_yolo.benchmark.training import TrainingSettings, training
 from swin_yolo.benchmark.video import VideoSettings, video
 from swin_yolo.engine.device import choose_device
 from swin_yolo.engine.evaluate import versions
-from swin_yolo.engine.model import build_model
+from swin_yolo.engine.export import FORMATS
+from swin_yolo.engine.model import build_model, check_side, read_model_yaml
+from swin_yolo.engine.packages import require
 from swin_yolo.files import write_json, written_whole
 from swin_yolo.machine import machine
 
-STRIDE = 32  # of the last stage of a Swin backbone, in pixels
+STRIDE = 32  # of the last stage of a Swin backbone, in pixels; no model has a smaller one
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,26 @@ SECTIONS: dict[str, Callable[[Settings], Iterator[Table]]] = {
     "video": _video,
     "long-video": _long_video,
 }
+
+
+# What sections import beyond what the package needs.
+PACKAGES = {
+    "layers": ("timm", "transformers"),
+    "video": (*FORMATS["onnx"], *FORMATS["openvino"]),
+    "long-video": ("lap",),
+}
+
+
+def check(sections: Sequence[str], settings: Settings) -> None:
+    """Raise InputError for what a section would stumble over after hours, as far as it can be told at once."""
+    for section in sections:
+        require(f"--sections {section}", *PACKAGES.get(section, ()))
+    if {"layers", "models"} & set(sections):
+        check_side("--imgsz", settings.imgsz, STRIDE)
+    if "training" in sections:
+        check_side("--train-imgsz", settings.train_imgsz, STRIDE)
+    for cfg in settings.cfgs if "models" in sections else settings.cfgs[:1] if "training" in sections else ():
+        read_model_yaml(cfg)
 
 
 def benchmark(sections: Sequence[str], settings: Settings, *, save_dir: Path, command: str) -> Iterator[Table]:

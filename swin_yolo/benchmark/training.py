@@ -1,4 +1,4 @@
-"""Our training beside ultralytics' own: the same vanilla model, data, recipe, batch and epochs, each in a process."""
+"""Our training beside ultralytics' own: the same model, data, recipe, batch and epochs, each in a process."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ class TrainingSettings:
     """What is trained on what.
 
     Attributes:
-        cfg: a model YAML that ultralytics has too.
+        cfg: a model YAML; one of ours as well, since ultralytics knows our layers in a process that imports them.
         data: dataset YAML, folder or shipped name; ultralytics gets a copy with its own labels.
         imgsz: side of the training images in pixels.
         epochs: at least 2: the first, in which all is set up, is not counted.

@@ -24,7 +24,7 @@ def run(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from swin_yolo.benchmark import benchmark
     from swin_yolo.benchmark.models import CFGS
-    from swin_yolo.benchmark.run import Settings
+    from swin_yolo.benchmark.run import Settings, check
     from swin_yolo.engine.run_folder import new_run_folder
     from swin_yolo.errors import InputError
 
@@ -35,7 +35,6 @@ def run(argv: Sequence[str]) -> int:
     for flag, files in (("--weights", args.weights), ("--source", [args.source] if args.source else [])):
         if missing := [str(file) for file in files if not file.is_file()]:
             raise InputError(f"{flag} {missing[0]}: no such file")
-    save_dir = new_run_folder(args.project, args.name, exist_ok=args.exist_ok)
     settings = Settings(
         weights=tuple(args.weights),
         source=args.source,
@@ -53,6 +52,8 @@ def run(argv: Sequence[str]) -> int:
         eval_images=args.eval_images,
         objects365=args.objects365,
     )
+    check(args.sections, settings)
+    save_dir = new_run_folder(args.project, args.name, exist_ok=args.exist_ok)
     command = shlex.join(["python", "tools/benchmark.py", *argv])
     for table in benchmark(args.sections, settings, save_dir=save_dir, command=command):
         print(f"\n{table.as_markdown()}", flush=True)

@@ -112,9 +112,14 @@ def check_imgsz(imgsz: int | tuple[int, int], model: DetectionModel) -> None:
     """Raise InputError unless an image side, or (H, W), fits the model's strides."""
     stride = max(int(model.stride.max()), 32)
     for side in (imgsz,) if isinstance(imgsz, int) else imgsz:
-        if side % stride:
-            nearest = max(round(side / stride), 1) * stride
-            raise InputError(f"--imgsz {side}: expected a multiple of the model's stride {stride}, such as {nearest}")
+        check_side("--imgsz", side, stride)
+
+
+def check_side(flag: str, side: int, stride: int) -> None:
+    """Raise InputError unless an image side, in pixels, is a multiple of a model's greatest stride."""
+    if side % stride:
+        nearest = max(round(side / stride), 1) * stride
+        raise InputError(f"{flag} {side}: expected a multiple of the model's stride {stride}, such as {nearest}")
 
 
 def count_parameters(model: nn.Module) -> int:
