@@ -1,31 +1,24 @@
 import json
 import os
 import pickle
-import shutil
 import time
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import pytest
-from coco_files import CONTENT, content, save
+from cached_indexes import assert_same, count_reads, entries, index_of, keep_small_files
+from coco_files import content, save
 
 import swin_yolo.data.coco as coco_module
 import swin_yolo.data.index_cache as cache_module
-from swin_yolo.data.coco import CocoIndex
 from swin_yolo.data.coco_arrays import split_arrays
 from swin_yolo.data.index_cache import cache_dir, load_entry, read_split, store_entry
-from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
-
-ARRAYS = ("image_ids", "sizes_wh", "box_offsets", "boxes_xywh", "class_indices", "iscrowd", "areas", "annotation_ids")
 
 
 @pytest.fixture(autouse=True)
 def small_files_too(tmp_path, monkeypatch):
-    monkeypatch.setenv("SWIN_YOLO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache_module, "CACHED_FROM", 0)
-    monkeypatch.setattr(cache_module, "_unwritable", set())
+    keep_small_files(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -37,32 +30,8 @@ def warnings(monkeypatch):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """How often a JSON was decoded."""
-    calls = []
-
-    def counted(file):
-        calls.append(file)
-        return split_arrays(file)
-
-    monkeypatch.setattr(cache_module, "split_arrays", counted)
-    return calls
-
-
-def index_of(folder, what=CONTENT, name="set.json"):
-    return CocoIndex.from_json(save(folder / "data", what, name=name), folder / "data")
-
-
-def entries():
-    return sorted(cache_dir().iterdir())
-
-
-def assert_same(a, b):
-    for name in ARRAYS:
-        assert getattr(a, name).dtype == getattr(b, name).dtype
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-    for name in ("category_ids", "names", "dropped", "clipped", "annotations_file", "images_dir"):
-        assert getattr(a, name) == getattr(b, name)
-    assert list(a.file_names) == list(b.file_names)
+    """The files of which a JSON was decoded."""
+    return count_reads(monkeypatch)
 
 
 # What comes out
@@ -166,13 +135,6 @@ def test_an_index_that_is_not_cached_is_pickled_whole(tmp_path, monkeypatch):
     assert_same(pickle.loads(pickle.dumps(index)), index)
 
 
-def test_an_entry_that_is_gone_when_a_pickle_is_opened_is_named(tmp_path):
-    pickled = pickle.dumps(index_of(tmp_path))
-    shutil.rmtree(cache_dir())
-    with pytest.raises(InputError, match=r"was removed from the cache while .*set\.json was in use"):
-        pickle.loads(pickled)
-
-
 def write_again_and_again(file):
     place = cache_dir() / f"{sha256(file)}-v{cache_module.VERSION}"
     for _ in range(30):
@@ -202,83 +164,6 @@ def test_the_loser_of_two_writers_leaves_the_other_s_entry(tmp_path):
     store_entry(index.entry, split_arrays(index.annotations_file))
     assert (index.entry / "boxes_xywh.npy").stat().st_ino == inode
     assert entries() == [index.entry]
-
-
-# Entries and folders that cannot be used
-
-
-def cut_off(entry):
-    file = entry / "boxes_xywh.npy"
-    file.write_bytes(file.read_bytes()[:-8])
-
-
-def empty(entry):
-    (entry / "areas.npy").write_bytes(b"")
-
-
-def missing(entry):
-    (entry / "iscrowd.npy").unlink()
-
-
-def other_type(entry):
-    np.save(entry / "class_indices.npy", np.zeros(4, np.int64))
-
-
-def other_length(entry):
-    np.save(entry / "annotation_ids.npy", np.zeros(3, np.int64))
-
-
-def zeroed(entry):
-    np.save(entry / "box_offsets.npy", np.zeros(4, np.int64))
-
-
-def no_json(entry):
-    (entry / "split.json").write_text("{")
-
-
-def other_json(entry):
-    (entry / "split.json").write_text("[]")
-
-
-@pytest.mark.parametrize(
-    "damage", [cut_off, empty, missing, other_type, other_length, zeroed, no_json, other_json], ids=lambda d: d.__name__
-)
-def test_a_broken_entry_is_made_again(tmp_path, reads, damage):
-    index = index_of(tmp_path)
-    damage(index.entry)
-    assert_same(index_of(tmp_path), index_of(tmp_path))
-    assert len(reads) == 2
-    assert entries() == [index.entry]
-
-
-@pytest.mark.parametrize("in_the_way", ["cache", "cache/indexes"])
-def test_a_folder_that_cannot_be_written_to_is_said_once_and_does_no_harm(tmp_path, warnings, in_the_way):
-    place = tmp_path / in_the_way
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text("a file")
-    for _ in range(2):
-        index = index_of(tmp_path)
-        assert index.entry is None
-        assert index.annotation_ids.tolist() == [18, 19, 17, 21]
-    (said,) = warnings
-    assert "cannot be written to" in said
-    assert str(cache_dir()) in said
-    assert "set SWIN_YOLO_CACHE" in said
-
-
-def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, warnings):
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(cache_module.np, "save", full)
-    assert index_of(tmp_path).entry is None
-    assert entries() == []
-    assert "No space left" in warnings[0]
-
-
-def test_a_missing_file_is_named_as_without_a_cache(tmp_path):
-    with pytest.raises(InputError, match=r"none\.json: cannot be read as a COCO JSON file: No such file"):
-        CocoIndex.from_json(tmp_path / "none.json", tmp_path)
 
 
 # How much is kept

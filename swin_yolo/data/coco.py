@@ -18,7 +18,7 @@ from ultralytics.utils import LOGGER
 from swin_yolo.data.coco_arrays import BoxArrays, SplitArrays
 from swin_yolo.data.file_names import FileNames
 from swin_yolo.data.image_files import check_image_file
-from swin_yolo.data.index_cache import load_entry, read_split
+from swin_yolo.data.index_cache import read_again, read_split
 from swin_yolo.errors import InputError
 
 
@@ -112,10 +112,8 @@ class CocoIndex:
 
     @classmethod
     def _opened(cls, entry: Path, annotations_file: Path, images_dir: Path) -> "CocoIndex":
-        split = load_entry(entry)
-        if split is None:
-            raise InputError(f"{entry}: was removed from the cache while {annotations_file} was in use; start again")
-        return cls._of(split, annotations_file, images_dir, entry)
+        split, found = read_again(entry, annotations_file)
+        return cls._of(split, annotations_file, images_dir, found)
 
     def __len__(self) -> int:
         """Number of images."""

@@ -20,6 +20,7 @@ from ultralytics.utils import LOGGER
 
 from swin_yolo.data.coco_arrays import BoxArrays, SplitArrays, split_arrays
 from swin_yolo.data.file_names import FileNames
+from swin_yolo.errors import InputError
 from swin_yolo.files import sha256
 
 VERSION = 1  # one more whenever what is kept of a file changes
@@ -48,19 +49,40 @@ def read_split(file: Path) -> tuple[SplitArrays, Path | None]:
         before = file.stat()
         if before.st_size < CACHED_FROM:
             return split_arrays(file), None
-        entry = cache_dir() / f"{sha256(file)}-v{VERSION}"
+        entry = cache_dir() / _name_of(file)
     except OSError:
         return split_arrays(file), None  # which says what is wrong with it
     split = load_entry(entry)
     if split is None:
         split = split_arrays(file)
-        after = file.stat()
+        try:
+            after = file.stat()
+        except OSError as error:
+            raise InputError(f"{file}: went away while it was read: {error.strerror}") from error
         if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
             return split, None  # not what was hashed
         store_entry(entry, split)
         mapped = load_entry(entry)
         return (split, None) if mapped is None else (mapped, entry)
     return split, entry
+
+
+def read_again(entry: Path, file: Path) -> tuple[SplitArrays, Path | None]:
+    """What `read_split` found in an annotations file before, from the entry or, where that is gone, from the file.
+
+    Raises:
+        InputError: if the entry is gone, and the file is as well or is not what it was.
+    """
+    split = load_entry(entry)
+    if split is not None:
+        return split, entry
+    try:
+        same = _name_of(file) == entry.name
+    except OSError:
+        same = False
+    if not same:
+        raise InputError(f"{file}: was changed or removed while it was in use, and {entry} is gone; start again")
+    return read_split(file)
 
 
 def load_entry(entry: Path) -> SplitArrays | None:
@@ -116,6 +138,10 @@ def store_entry(entry: Path, split: SplitArrays) -> None:
                 f"{entry.parent}: cannot be written to ({error.strerror or error}), so that large annotation files are "
                 "read anew every time; set SWIN_YOLO_CACHE to a folder that can be"
             )
+
+
+def _name_of(file: Path) -> str:
+    return f"{sha256(file)}-v{VERSION}"
 
 
 def _mapped(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray:
