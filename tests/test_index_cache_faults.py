@@ -1,6 +1,7 @@
 """Entries, files and folders of the index cache that are broken, go away or are in the way."""
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -85,6 +86,24 @@ def test_a_file_that_goes_away_while_it_is_read_is_named(tmp_path, monkeypatch):
     assert not cache_dir().exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells the file of a descriptor")
+def test_files_are_on_the_disk_before_an_entry_gets_its_name(tmp_path, monkeypatch):
+    happened, rename = [], os.rename
+
+    def fsync(descriptor):
+        happened.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
+
+    def renamed(source, target):
+        happened.append("renamed")
+        rename(source, target)
+
+    monkeypatch.setattr(cache_module.os, "fsync", fsync)
+    monkeypatch.setattr(cache_module.os, "rename", renamed)
+    index = index_of(tmp_path)
+    assert sorted(happened[:-2]) == sorted(file.name for file in index.entry.iterdir())
+    assert happened[-2:] == ["new", "renamed"]
+
+
 # Entries and folders that cannot be used
 
 
@@ -113,6 +132,24 @@ def zeroed(entry):
     np.save(entry / "box_offsets.npy", np.zeros(4, np.int64))
 
 
+def falling(entry):
+    np.save(entry / "box_offsets.npy", np.array([0, 4, 2, 4]))
+
+
+def name_beyond_the_text(entry):
+    offsets = np.load(entry / "file_name_offsets.npy")
+    offsets[1] = 1000
+    np.save(entry / "file_name_offsets.npy", offsets)
+
+
+def no_such_class(entry):
+    np.save(entry / "class_indices.npy", np.array([0, 1, 0, 9], np.int32))
+
+
+def negative_class(entry):
+    np.save(entry / "class_indices.npy", np.array([0, -1, 0, 1], np.int32))
+
+
 def no_json(entry):
     (entry / "split.json").write_text("{")
 
@@ -128,6 +165,10 @@ DAMAGE = [
     other_type,
     other_length,
     zeroed,
+    falling,
+    name_beyond_the_text,
+    no_such_class,
+    negative_class,
     no_json,
     other_json,
 ]
@@ -170,3 +211,12 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, warnings):
 def test_a_missing_file_is_named_as_without_a_cache(tmp_path):
     with pytest.raises(InputError, match=r"none\.json: cannot be read as a COCO JSON file: No such file"):
         CocoIndex.from_json(tmp_path / "none.json", tmp_path)
+
+
+def test_a_file_among_the_entries_is_left_alone(tmp_path, warnings):
+    cache_dir().mkdir(parents=True)
+    (cache_dir() / "notes.txt").write_text("a file")
+    (cache_dir() / ".DS_Store").write_text("another")
+    index = index_of(tmp_path)
+    assert entries() == sorted([index.entry, cache_dir() / "notes.txt", cache_dir() / ".DS_Store"])
+    assert not warnings

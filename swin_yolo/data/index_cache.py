@@ -1,8 +1,8 @@
 """Large annotation files once read, as memory-mapped arrays in the user's cache folder.
 
 An entry is a folder named after the contents of the JSON: a copy of it elsewhere finds the same entry, and a changed
-one finds none. Processes that map an entry share its memory. Entries are written beside their place and renamed, so
-that each is there whole or not at all.
+one finds none. Processes that map an entry share its memory. Entries are written beside their place, to the disk, and
+renamed, so that each is there whole or not at all, also after a power cut.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import platformdirs
@@ -111,7 +112,7 @@ def load_entry(entry: Path) -> SplitArrays | None:
                 without_area=scalars["without_area"],
             ),
         )
-        whole = split.boxes.offsets[-1] == m and split.file_names.offsets[-1] == k
+        whole = _in_order(split)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     with contextlib.suppress(OSError):
@@ -144,6 +145,14 @@ def _name_of(file: Path) -> str:
     return f"{sha256(file)}-v{VERSION}"
 
 
+def _in_order(split: SplitArrays) -> bool:
+    """Whether offsets rise from 0 to the end of what they lead into, and class indices are those of classes."""
+    pairs = (split.boxes.offsets, len(split.boxes.xywh)), (split.file_names.offsets, len(split.file_names.text))
+    rising = all(at[0] == 0 and at[-1] == end and (at[1:] >= at[:-1]).all() for at, end in pairs)
+    classes = split.boxes.class_indices
+    return rising and (not len(classes) or (classes.min() >= 0 and classes.max() < len(split.category_ids)))
+
+
 def _mapped(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray:
     array = np.load(file, mmap_mode="r")
     if array.dtype != dtype or array.shape != shape:
@@ -167,7 +176,9 @@ def _write(folder: Path, split: SplitArrays) -> None:
         "annotation_ids": boxes.annotation_ids,
     }
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        with (folder / f"{name}.npy").open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+            _to_disk(file)
     scalars = {
         "images": len(split.image_ids),
         "boxes": len(boxes.xywh),
@@ -178,7 +189,21 @@ def _write(folder: Path, split: SplitArrays) -> None:
         "clipped": boxes.clipped,
         "without_area": boxes.without_area,
     }
-    (folder / _SCALARS).write_text(json.dumps(scalars), encoding="utf-8")
+    with (folder / _SCALARS).open("wb") as file:
+        file.write(json.dumps(scalars).encode())
+        _to_disk(file)
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def _to_disk(file: BinaryIO) -> None:
+    """Let the disk have what was written: else a rename may reach it first, and blocks of zeros stay."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _move_in_place(work: Path, entry: Path) -> None:
@@ -203,7 +228,8 @@ def _renamed(source: Path, target: Path) -> bool:
 def _drop_unused(entry: Path) -> None:
     """Remove what is too much or was abandoned; processes that have an entry mapped keep it."""
     total, now = 0, time.time()
-    for folder in sorted(entry.parent.iterdir(), key=_last_use, reverse=True):
+    folders = (folder for folder in entry.parent.iterdir() if folder.is_dir())
+    for folder in sorted(folders, key=_last_use, reverse=True):
         if folder.name.startswith("."):
             if now - _last_use(folder) > _ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)
