@@ -75,6 +75,23 @@ def test_a_map_in_channels_first_order_is_taken_too():
     torch.testing.assert_close(infer(block, x.permute(0, 2, 3, 1)), infer(block, x.permute(0, 2, 3, 1).contiguous()))
 
 
+@pytest.mark.parametrize("grad", [False, True])
+def test_the_default_device_does_not_matter(grad):
+    block, x = block_of(4, 2, drop_path=0.5).train(), random_map(4, 9, 10, 12)
+
+    def outcome() -> list[torch.Tensor]:
+        pieces.layout.cache_clear()
+        torch.manual_seed(0)
+        with torch.set_grad_enabled(grad):
+            out = block(x)
+        return [out.detach(), *(torch.autograd.grad(out.sum(), list(block.parameters())) if grad else ())]
+
+    expected = outcome()
+    with torch.device("meta"):
+        assert all(map(torch.equal, outcome(), expected))
+    assert pieces.layout(9, 10, 4, 2).kinds.device.type == "cpu"  # which is kept
+
+
 @pytest.mark.parametrize("name", ["attn", "attn.qkv", "mlp", "norm1"])
 def test_a_hook_sees_the_whole_map_once(name):
     block, x = block_of(7, 3), random_map(2, 15, 17, 12)

@@ -48,15 +48,16 @@ class Piece(NamedTuple):
 @lru_cache(maxsize=LAYOUTS_KEPT)
 def layout(H: int, W: int, window_size: int, shift_size: int) -> Layout:
     """The windows of (S)W-MSA on an H x W map of the CPU; kept, and to be treated as read-only."""
+    cpu = torch.device("cpu")  # whatever the default device is
     with torch.inference_mode(False):
-        order, _, _ = window_graph(H, W, window_size, shift_size, torch.device("cpu"))
+        order, _, _ = window_graph(H, W, window_size, shift_size, cpu)
         order = order.reshape(-1, window_size**2)
         beyond = order == H * W
         rows, columns = (padded_size(side, window_size) // window_size for side in (H, W))
         shift = effective_shift(rows * window_size, columns * window_size, window_size, shift_size)
         # The roll cuts all windows of the last row alike, and those of the last column: 2 x 2 windows show every mask.
-        masks = shifted_window_mask(2 * window_size, 2 * window_size, window_size, shift)
-        place = torch.arange(rows * columns)
+        masks = shifted_window_mask(2 * window_size, 2 * window_size, window_size, shift, cpu)
+        place = torch.arange(rows * columns, device=cpu)
         last_row, last_column = place // columns == rows - 1, place % columns == columns - 1
         kinds = 2 * last_row.long() + last_column.long()
     return Layout(order.where(~beyond, 0), beyond, kinds, masks)
@@ -76,7 +77,7 @@ def pieces(windows: Layout, images: Sequence[int], HW: int) -> Iterator[Piece]:
     together = shares(len(images), max(1, most // nW))
     for i in range(0, len(images), together):
         taken = images[i : i + together]
-        first = torch.tensor(taken)[:, None, None] * HW
+        first = torch.tensor(taken, device="cpu")[:, None, None] * HW
         for j in range(0, nW, at_once):
             cut = slice(j, j + at_once)
             beyond = windows.beyond[cut].repeat(len(taken), 1) if windows.beyond[cut].any() else None

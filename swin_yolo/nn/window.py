@@ -86,7 +86,7 @@ def shifted_window_mask(
         W: padded map width in tokens, a multiple of `window_size`.
         window_size: side of a window in tokens.
         shift: (rows, columns) the map was rolled by; 0 means not rolled on that axis.
-        device: where to build it; the default device if None.
+        device: where to build it; the CPU if None.
 
     Returns:
         (nW, N, N) float32: 0 where two tokens were neighbours before the roll, -100 elsewhere.
