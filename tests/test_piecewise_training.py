@@ -6,6 +6,7 @@ import pytest
 import torch
 from swin_oracles import SIZES, by_size, random_map, randomised
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from swin_yolo.nn import SwinBlock, pieces, swin
@@ -174,6 +175,34 @@ def test_a_second_derivative_is_refused():
     (first,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+def test_torch_func_has_second_derivatives_and_forward_mode(whole):
+    block, x = block_of(4, 2), random_map(1, 5, 6, 12)
+    direction = random_map(1, 5, 6, 12, seed=3)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return block(x).square().sum()
+
+    def second() -> torch.Tensor:
+        leaf = x.clone().requires_grad_()
+        (first,) = torch.autograd.grad(loss(leaf), leaf, create_graph=True)
+        return torch.autograd.grad((first * direction).sum(), leaf)[0]
+
+    with sdpa_kernel(SDPBackend.MATH):
+        _, along = torch.func.jvp(torch.func.grad(loss), (x,), (direction,))
+        torch.testing.assert_close(along, whole(second), **exactly)
+
+
+def test_gradients_under_autocast_are_in_the_precision_of_the_forward_pass():
+    block, x = block_of(7, 3).float(), random_map(2, 15, 9, 12).float()
+
+    def gradients(enabled: bool) -> list[torch.Tensor]:
+        out = block(x).square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            return list(torch.autograd.grad(out, list(block.parameters())))
+
+    assert all(map(torch.equal, gradients(True), gradients(False)))
 
 
 def add_hook(block: SwinBlock) -> None:

@@ -4,6 +4,9 @@ Of a branch, autograd keeps a dozen maps (what comes out of the norm, the MLP's 
 it, ...). Here it keeps what matrix products gave: q, k, v, the attention, the hidden layer before the GELU. All else
 is computed again, in the cache, for less than reading it would take.
 
+Second derivatives are refused, and so is forward-mode differentiation. torch.func has both, by whole maps, where
+torch.nn.attention.sdpa_kernel asks for SDPBackend.MATH: PyTorch's fused attention for CPUs has neither.
+
 Shapes: `B` batch, `H W` map in tokens, `C` channels, `N` tokens per window, `nH` heads, `d` channels per head, `n`
 windows of a piece.
 """
@@ -13,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from .attention import WindowAttention
@@ -89,6 +93,7 @@ class _NormGradients:
 
 class _Attention(torch.autograd.Function):
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx: Any, x: Tensor, bias: Tensor, *arguments: Any) -> Tensor:
         (norm_weight, norm_bias, qkv_weight, _, proj_weight, _, branch) = arguments
         norm, attention, shift_size, depth = branch
@@ -100,6 +105,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, norm_weight, norm_bias, qkv_weight, proj_weight, *kept = ctx.saved_tensors
@@ -145,6 +151,7 @@ class _Attention(torch.autograd.Function):
 
 class _Mlp(torch.autograd.Function):
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tensor:
         (norm_weight, norm_bias, weight1, _, weight2, _, branch) = arguments
         norm, fc1, fc2, depth = branch
@@ -155,6 +162,7 @@ class _Mlp(torch.autograd.Function):
         return out
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, norm_weight, norm_bias, weight1, weight2, *kept = ctx.saved_tensors
