@@ -8,8 +8,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from swin_yolo.nn import SwinStage, WindowAttention, shifted_window_attention, swin
 from swin_yolo.nn import attention as attention_module
-from swin_yolo.nn.pieces import layout
-from swin_yolo.nn.window import cached_shifted_window_mask
+from swin_yolo.nn.pieces import LAYOUTS_KEPT, layout
+from swin_yolo.nn.window import MASK_CACHE_SIZE, kept_masks
 
 exactly = {"rtol": 0, "atol": 1e-10}
 
@@ -150,7 +150,7 @@ def test_windows_at_a_time_change_nothing(windows, images, shift_size, expected,
 
 @pytest.mark.usefixtures("whole_maps")
 def test_mask_first_used_in_inference_mode_can_be_trained_with():
-    cached_shifted_window_mask.cache_clear()
+    kept_masks.clear()
     stage = SwinStage(8, 8, window_size=4)
     x = torch.rand(1, 8, 9, 9)
     with torch.inference_mode():
@@ -162,19 +162,19 @@ def test_mask_first_used_in_inference_mode_can_be_trained_with():
 
 @pytest.mark.usefixtures("whole_maps")
 def test_shapes_traced_without_values_leave_no_mask_behind():
-    cached_shifted_window_mask.cache_clear()
+    kept_masks.clear()
     stage = SwinStage(8, 8, window_size=4)
     with FakeTensorMode(allow_non_fake_inputs=True):
         assert stage(torch.rand(1, 8, 9, 9)).shape == (1, 8, 9, 9)
     assert type(stage(torch.rand(1, 8, 9, 9))) is torch.Tensor
 
 
-@pytest.mark.parametrize("kept", [cached_shifted_window_mask, layout], ids=["whole maps", "by pieces"])
-def test_memory_does_not_grow_over_100_input_sizes(kept, request):
-    if kept is cached_shifted_window_mask:
+@pytest.mark.parametrize("way", ["whole maps", "by pieces"])
+def test_memory_does_not_grow_over_100_input_sizes(way, request):
+    if way == "whole maps":
         request.getfixturevalue("whole_maps")
     stage = SwinStage(4, 4, window_size=2).eval()
-    most = kept.cache_info().maxsize
+    most = MASK_CACHE_SIZE if way == "whole maps" else LAYOUTS_KEPT
 
     def live_tensors_after(sizes) -> int:
         for H, W in sizes:
@@ -186,7 +186,7 @@ def test_memory_does_not_grow_over_100_input_sizes(kept, request):
     assert len(sizes) >= most + 100
     full = live_tensors_after(sizes[:most])
     assert live_tensors_after(sizes[most:]) == full
-    assert kept.cache_info().currsize == most
+    assert (len(kept_masks) if way == "whole maps" else layout.cache_info().currsize) == most
 
 
 @pytest.mark.parametrize("name", ["window_size", "num_heads"])

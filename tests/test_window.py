@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from swin_oracles import by_size
 
+from swin_yolo.nn import window
 from swin_yolo.nn.window import (
     MASK_CACHE_SIZE,
     MASKED,
     cached_shifted_window_mask,
     effective_shift,
+    kept_masks,
     pad_to_windows,
     padded_size,
     relative_position_index,
@@ -124,11 +126,33 @@ def test_mask_cache_gives_the_same_tensor_again():
 def test_mask_cache_is_bounded():
     for i in range(MASK_CACHE_SIZE + 36):
         cached_shifted_window_mask(2 * (i + 2), 4, 2, (1, 1), torch.device("cpu"))
-    assert cached_shifted_window_mask.cache_info().currsize <= MASK_CACHE_SIZE
+    assert len(kept_masks) <= MASK_CACHE_SIZE
+
+
+def mask_of(windows: int) -> torch.Tensor:
+    """The mask of so many windows of 4 tokens, 64 bytes each, from the cache."""
+    return cached_shifted_window_mask(2 * windows, 2, 2, (1, 0), torch.device("cpu"))
+
+
+def test_mask_cache_is_bounded_in_bytes_and_keeps_what_was_used_last(monkeypatch):
+    monkeypatch.setattr(window, "MASK_CACHE_BYTES", 64 * 10)
+    kept_masks.clear()
+    masks = [mask_of(n) for n in (2, 3, 4)]
+    assert mask_of(2) is masks[0]
+    mask_of(5)  # too much with all four, and with the last three
+    assert [len(mask) for mask in kept_masks.values()] == [2, 5]
+    assert mask_of(2) is masks[0]
+
+
+def test_a_mask_larger_than_all_that_may_be_kept_is_kept_alone(monkeypatch):
+    monkeypatch.setattr(window, "MASK_CACHE_BYTES", 64 * 10)
+    mask_of(3)
+    assert mask_of(11) is mask_of(11)
+    assert len(kept_masks) == 1
 
 
 def test_mask_first_made_in_inference_mode_can_be_trained_with():
-    cached_shifted_window_mask.cache_clear()
+    kept_masks.clear()
     with torch.inference_mode():
         mask = cached_shifted_window_mask(8, 8, 4, (2, 2), torch.device("cpu"))
     assert not mask.is_inference()

@@ -9,7 +9,13 @@ from swin_yolo.benchmark.report import Table, figure
 from swin_yolo.benchmark.swin_peers import DEPTHS, DIM, HEADS, ours
 from swin_yolo.comparison.costs import wait_for
 from swin_yolo.nn.pieces import LAYOUTS_KEPT, layout
-from swin_yolo.nn.window import MASK_CACHE_SIZE, cached_shifted_window_mask, padded_size
+from swin_yolo.nn.window import (
+    MASK_CACHE_BYTES,
+    MASK_CACHE_SIZE,
+    cached_shifted_window_mask,
+    kept_masks,
+    padded_size,
+)
 from swin_yolo.timing import interleaved, ratio
 
 
@@ -110,13 +116,16 @@ def set_up_table(image_hw: tuple[int, int], window: int, device: torch.device, r
         first, again = (1000 * times[key].median for key in ("first", "again"))
         rows.append((name, figure(first), figure(again)))
         figures[name] = {"first_ms": first, "again_ms": again}
-    remark = f"At most {MASK_CACHE_SIZE} masks and {LAYOUTS_KEPT} layouts are kept, whatever the number of sizes."
+    remark = (
+        f"At most {MASK_CACHE_SIZE} masks, {MASK_CACHE_BYTES / 1e6:.0f} MB in all, and {LAYOUTS_KEPT} layouts are "
+        "kept, whatever the number of sizes."
+    )
     return Table(
         f"Set-up of a {H} x {W} map, window {window}", ("", "first, ms", "again, ms"), rows, figures, (remark,)
     )
 
 
 def _anew(build: Callable[[], object]) -> None:
-    cached_shifted_window_mask.cache_clear()
+    kept_masks.clear()
     layout.cache_clear()
     build()

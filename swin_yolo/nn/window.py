@@ -5,7 +5,8 @@ Swin Transformer, arXiv 2103.14030, Sec. 3.2.
 Shapes: `B` batch, `H W` map in tokens, `C` channels, `nW` windows per image, `N` tokens per window.
 """
 
-from functools import lru_cache
+from collections import OrderedDict
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,10 @@ MASKED = -100.0
 # Distinct (H, W, window, shift, device) whose masks are kept. Multi-scale training at 640 px meets about 20 sizes
 # on 4 levels; a mask at 160x160 takes 5 MB.
 MASK_CACHE_SIZE = 64
+MASK_CACHE_BYTES = 2**27  # of all masks kept; the last one is, however large
+
+kept_masks: OrderedDict[tuple[int, int, int, tuple[int, int], torch.device], Tensor] = OrderedDict()  # last used last
+_masks_lock = Lock()
 
 
 def window_partition(x: Tensor, window_size: int) -> Tensor:
@@ -100,17 +105,25 @@ def shifted_window_mask(
     return torch.zeros(cross.shape, device=device).masked_fill(cross, MASKED)
 
 
-@lru_cache(maxsize=MASK_CACHE_SIZE)
 def cached_shifted_window_mask(
     H: int, W: int, window_size: int, shift: tuple[int, int], device: torch.device
 ) -> Tensor:
     """`shifted_window_mask`, computed once per argument set and shared by all layers; treat it as read-only.
 
-    It lives here and not in a buffer, so that no checkpoint, EMA copy or deepcopy carries it.
+    It lives in `kept_masks` and not in a buffer, so that no checkpoint, EMA copy or deepcopy carries it.
     """
-    # A mask born in inference mode could not take part in a later training step.
-    with torch.inference_mode(False):
-        return shifted_window_mask(H, W, window_size, shift, device)
+    key = (H, W, window_size, shift, device)
+    with _masks_lock:
+        if key in kept_masks:
+            kept_masks.move_to_end(key)
+            return kept_masks[key]
+        # A mask born in inference mode could not take part in a later training step.
+        with torch.inference_mode(False):
+            mask = kept_masks[key] = shifted_window_mask(H, W, window_size, shift, device)
+        total = sum(each.nbytes for each in kept_masks.values())
+        while len(kept_masks) > MASK_CACHE_SIZE or (total > MASK_CACHE_BYTES and len(kept_masks) > 1):
+            total -= kept_masks.popitem(last=False)[1].nbytes
+    return mask
 
 
 def window_graph(
