@@ -1,4 +1,5 @@
 import copy
+import itertools
 import math
 from pathlib import Path
 
@@ -139,6 +140,28 @@ def test_the_verdict_and_the_numbers_are_the_comparison_s(page, compared):
 def test_a_control_is_called_one_wherever_models_are_listed(page):
     for place in ("#intervals", "#summary", "#cost", "#sizes", "#precision", "#training", "#errors"):
         assert "parameter-matched control" in " ".join(texts(page, place)), place
+
+
+LABELS = """return [...document.querySelectorAll('#cost .chart')].map((chart) => {
+  const within = (node) => { const r = node.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; };
+  return [within(chart), [...chart.querySelectorAll('.textpoint text')].map(within)];
+});"""
+
+
+@pytest.mark.parametrize("parameters", [(2.509, 3.676, 3.689), (2.5, 2.51, 2.52), (3.0, 3.0, 2.0), (1.0, 2.0, 3.0)])
+def test_names_beside_marks_stay_within_the_chart_and_clear_of_each_other(browser, tmp_path, parameters):
+    near = comparison(models=[("yolov5n", "baseline"), ("yolov5n-swin", "candidate"), ("yolov5n-w0.3", "control")])
+    for model, millions, ap in zip(near["models"], parameters, (0.583, 0.585, 0.586), strict=True):
+        model["parameters"], model["metrics"]["AP"]["mean"] = round(millions * 1e6), ap
+    page = show(browser, tmp_path, near)
+    bring(page, "#cost")
+    (_, parameter_chart) = page.execute_script(LABELS)
+    chart, names = parameter_chart
+    assert len(names) == 3
+    for name in names:
+        assert chart[0] <= name[0] and name[2] <= chart[2] and chart[1] <= name[1] and name[3] <= chart[3]
+    for a, b in itertools.combinations(names, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
 def test_commands_versions_and_hashes_are_all_there(page, compared):

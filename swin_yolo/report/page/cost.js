@@ -89,32 +89,46 @@ function costChart(kind, shown) {
 
 const pointLabel = (model) => clipped(model.name, 20);
 
-// On which side of its mark each name stands: the first that keeps clear of the other names and marks and of the edge.
+const MOST_STEPS = 20000; // of the search below, which for six models takes a few hundred
+
+// On which side of its mark each name stands: where names cover each other, marks and the edge least. The side of one
+// may leave none to another, so that they are chosen together.
 function labelSides(shown, x, [xRange, yRange]) {
   const box = byId("cost-charts").firstElementChild.getBoundingClientRect();
   const [width, height] = [box.width - 70, COST_HEIGHT - 60];
   const across = (value) => ((value - xRange[0]) / (xRange[1] - xRange[0])) * width;
   const down = (value) => ((yRange[1] - value) / (yRange[1] - yRange[0])) * height;
   const centres = shown.map((model, i) => [across(x[i]), down(mean(model, "AP"))]);
-  const taken = centres.map(([cx, cy]) => [cx - 8, cy - 8, 16, 16]);
-  return shown.map((model, i) => {
-    const size = [pointLabel(model).length * 7 + 4, 16];
-    const place = (side) => [
-      centres[i][0] + (side.endsWith("right") ? 9 : -9 - size[0]),
-      centres[i][1] + (side.startsWith("top") ? -9 - size[1] : 9),
-      ...size,
-    ];
-    const clear = ([left, top, w, h]) =>
-      left >= 0 &&
-      top >= 0 &&
-      left + w <= width &&
-      top + h <= height &&
-      !taken.some((other) => overlap([left, top, w, h], other));
-    const side = SIDES.find((candidate) => clear(place(candidate))) ?? SIDES[0];
-    taken.push(place(side));
-    return side;
-  });
+  const marks = centres.map(([cx, cy]) => [cx - 8, cy - 8, 16, 16]);
+  const frame = [0, 0, width, height];
+  const places = shown.map((model, i) =>
+    SIDES.map((side) => {
+      const size = [pointLabel(model).length * 7 + 4, 16];
+      const place = [
+        centres[i][0] + (side.endsWith("right") ? 9 : -9 - size[0]),
+        centres[i][1] + (side.startsWith("top") ? -9 - size[1] : 9),
+        ...size,
+      ];
+      const outside = area(place) - overlap(place, frame);
+      return { side, place, cost: outside + covered(place, marks) };
+    }),
+  );
+  let [steps, best] = [0, { cost: Infinity, chosen: [] }];
+  const search = (chosen, cost) => {
+    if (cost >= best.cost || steps++ > MOST_STEPS) return;
+    if (chosen.length === places.length) {
+      best = { cost, chosen };
+      return;
+    }
+    const taken = chosen.map(({ place }) => place);
+    const options = places[chosen.length].map((option) => [option, option.cost + covered(option.place, taken)]);
+    options.sort(([, a], [, b]) => a - b).forEach(([option, more]) => search([...chosen, option], cost + more));
+  };
+  search([], 0);
+  return best.chosen.map(({ side }) => side);
 }
+
+const covered = (place, others) => others.reduce((sum, other) => sum + overlap(place, other), 0);
 
 // From the least to the greatest, with room around them.
 function padded(values) {
