@@ -116,7 +116,7 @@ def check_files(run, folder: Path, printed: str) -> None:
     assert compared["verdict"] in (folder / "compare.md").read_text() and compared["verdict"] in printed
     fair = {row["what"]: row["same"] for row in compared["fairness"]}
     assert fair["images seen in training"] and fair["optimiser steps"] and fair["recipe"] and fair["started from"]
-    assert fair["stopped and gone on with"] is False
+    assert fair["whether a run was stopped and gone on with"] is False
     rows = list(csv.DictReader((folder / "compare.csv").read_text().splitlines()))
     assert [float(row["AP"]) for row in rows] == [m["metrics"]["AP"]["mean"] for m in compared["models"]]
     assert "yolov5n-swin" in (folder / "report.html").read_text()

@@ -77,7 +77,7 @@ def test_equal_runs_are_equal_in_everything(folders, training):
             "started from",
             f"fresh weights; weights of sha256 {'f' * 12}",
         ),
-        ({"resume": "last.pt"}, "stopped and gone on with", "no; yes"),
+        ({"resume": "last.pt"}, "whether a run was stopped and gone on with", "no; yes"),
     ],
 )
 def test_what_one_run_has_otherwise_is_shown(folders, training, changes, what, value):

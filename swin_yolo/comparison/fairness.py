@@ -71,7 +71,7 @@ def _facts(run: RunResult, training: Training | None) -> Facts:
         "head": head_of(checkpoint),
         "training annotations (sha256)": training.annotations_sha256["train"][:12],
         # Such a run goes on from averaged weights, with other random numbers.
-        "stopped and gone on with": "yes" if recorded.get("resume") else "no",
+        "whether a run was stopped and gone on with": "yes" if recorded.get("resume") else "no",
         "PyTorch and ultralytics": _versions(run),
         **scoring,
     }
