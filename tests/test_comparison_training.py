@@ -114,7 +114,7 @@ def test_a_finished_run_is_not_run_and_counts(run, printed, tmp_path):
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "results.csv").write_text("epoch,time\n1,5\n2,10\n")
     assert run({"a": None, "b": "pass"}).keys() == {"b"}
-    assert "2/4 epochs, 1/2 runs, 0:10 to go" in printed.getvalue()
+    assert "2/4 epochs, 1/2 runs, 0:10 of training to go" in printed.getvalue()
 
 
 def test_each_run_gets_the_device_and_the_cores_of_its_place(run):

@@ -309,6 +309,7 @@ def test_a_failure_in_the_process_of_a_device_is_one_line(data, tmp_path, monkey
         raise subprocess.CalledProcessError(1, ["python", "-m", "torch.distributed.run"])
 
     monkeypatch.setattr(train_module, "choose_device", lambda device: torch.device("cpu"))
+    monkeypatch.setattr(train_module, "kind_of_device", lambda device: "2 GPUs")
     monkeypatch.setattr(CocoTrainer, "__init__", lambda self, **_: None)
     monkeypatch.setattr(CocoTrainer, "train", fail)
     with pytest.raises(InputError, match=r"^--device 0,1: training stopped in the process of a device, which .*why$"):
