@@ -87,6 +87,19 @@ def test_what_one_run_has_otherwise_is_shown(folders, training, changes, what, v
     assert found[what]["same"] is False and found[what]["values"]["b"] == value
 
 
+def test_what_differs_between_the_runs_of_each_model_alike_is_fair(folders, training):
+    for name in ("a", "b"):
+        change(folders[name][1], resume="last.pt")
+    stopped = "whether a run was stopped and gone on with"
+    assert table(folders, training)[stopped] == {
+        "what": stopped,
+        "same": True,
+        "values": {"a": "no; yes", "b": "no; yes"},
+    }
+    change(folders["b"][0], resume="last.pt")
+    assert table(folders, training)[stopped]["same"] is False
+
+
 def test_a_batch_that_the_checkpoint_alone_knows_of_is_shown(folders, training):
     best = folders["b"][1] / "weights" / "best.pt"
     content = checkpoint(best)

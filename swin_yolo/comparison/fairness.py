@@ -43,7 +43,10 @@ def _row(what: str, values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     known = {value for of_runs in values.values() for value in of_runs if value != NOT_RECORDED}
     missing = any(value == NOT_RECORDED for of_runs in values.values() for value in of_runs)
     shown = {name: "; ".join(dict.fromkeys(of_runs)) for name, of_runs in values.items()}
-    return {"what": what, "same": False if len(known) > 1 else None if missing else True, "values": shown}
+    # It is fair where the runs of one model differ among themselves as those of every other do.
+    alike = len(known) == 1 or len({tuple(sorted(of_runs)) for of_runs in values.values()}) == 1
+    same = (None if len(known) < 2 else False) if missing else alike
+    return {"what": what, "same": same, "values": shown}
 
 
 def _union(facts: Mapping[str, Sequence[Facts]]) -> list[str]:
