@@ -46,7 +46,7 @@ function showClasses() {
 function introduced(id, rows) {
   const any = rows.some((row) => row.points.length);
   byId(`${id}-lead`).textContent = any
-    ? `To ${baseline.name}, with ${confidence} intervals of a paired bootstrap over the images. ${READING}`
+    ? `To ${baseline.name}, with ${confidence} intervals of a paired bootstrap over images${seeds > 1 ? " and seeds" : ""}. ${READING}`
     : challengers.length
       ? "No difference could be measured."
       : "There is one model, so there is nothing to compare it with.";
