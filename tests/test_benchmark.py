@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from clips import read_video, small_checkpoint, write_video
+from tiny import make_tiny
 from weight_files import Attack
 
 from swin_yolo.benchmark import SECTIONS, benchmark
@@ -114,6 +115,7 @@ FLAGS = {
     "per_row": [],
     "batch_size": ["4"],
     "epochs": ["5"],
+    "data": ["set/tiny.yaml"],
     "train_imgsz": ["160"],
     "eval_images": ["100"],
     "objects365": [],
@@ -133,6 +135,7 @@ def test_every_flag_changes_what_is_called(flag, tmp_path, monkeypatch, capsys):
     (tmp_path / "runs" / "benchmark" / "exp").mkdir(parents=True)
     for name in ("w.pt", "v.avi"):
         (tmp_path / name).touch()
+    make_tiny(tmp_path / "set")
     monkeypatch.chdir(tmp_path)
     calls = []
     monkeypatch.setattr("swin_yolo.benchmark.benchmark", lambda *args, **kwargs: calls.append((args, kwargs)) or [])
@@ -154,6 +157,7 @@ def test_a_single_epoch_is_refused(tmp_path, monkeypatch, capsys):
     [
         ("--sections layers --imgsz 100", "--imgsz 100: expected a multiple of the model's stride 32, such as 96"),
         ("--sections models --imgsz 100", "--imgsz 100: expected a multiple of the model's stride 32, such as 96"),
+        ("--sections training --data none", "none: no dataset YAML or folder of that name"),
         ("--sections training --train-imgsz 90", "--train-imgsz 90: expected a multiple of the model's stride 32"),
         ("--sections training --cfg none.yaml", "--cfg none.yaml: no such model YAML"),
         ("--sections models --cfg yolov5n.yaml none.yaml", "--cfg none.yaml: no such model YAML"),

@@ -14,14 +14,14 @@ def test_every_run_is_matched_and_every_model_compared_with_the_first(monkeypatc
 
     monkeypatch.setattr(benchmarked, "match", match)
     monkeypatch.setattr(benchmarked, "paired_bootstrap", lambda *args, **kwargs: compared.append((args, kwargs)))
-    table = intervals(IntervalSettings(DRAWN, models=3, seeds=2, resamples=7))
+    table = intervals(IntervalSettings((DRAWN,), models=3, seeds=2, resamples=7))
     assert compared == [(([1, 2], {"1": [3, 4], "2": [5, 6]}), {"resamples": 7})]
     assert len({str(found) for found in seen}) == 6  # no run is like another
-    assert [row[0] for row in table.rows] == [MATCHING, RESAMPLING, ALL]
-    assert "3 models of 2 runs each on 8 drawn images of 3 classes" in table.remarks[0]
+    assert [row[0] for row in table.rows] == ["8 images, 3 classes"] and "3 models of 2 runs each" in table.remarks[0]
 
 
 def test_its_parts_are_the_whole():
-    figures = intervals(IntervalSettings(DRAWN, models=2, seeds=2, resamples=5)).figures
-    seconds = {name: of["seconds"] for name, of in figures.items()}
-    assert min(seconds.values()) > 0 and abs(seconds[ALL] - seconds[MATCHING] - seconds[RESAMPLING]) < 1e-9
+    table = intervals(IntervalSettings((DRAWN, DrawnSet(images=5, nc=2)), models=2, seeds=2, resamples=5))
+    for seconds in table.figures.values():
+        assert min(seconds.values()) > 0 and abs(seconds[ALL] - seconds[MATCHING] - seconds[RESAMPLING]) < 1e-9
+    assert list(table.figures) == ["8 images, 3 classes", "5 images, 2 classes"]

@@ -20,6 +20,7 @@ from swin_yolo.benchmark.report import Table
 from swin_yolo.benchmark.synthetic_coco import OBJECTS365
 from swin_yolo.benchmark.training import TrainingSettings, training
 from swin_yolo.benchmark.video import VideoSettings, video
+from swin_yolo.data.config import load_config
 from swin_yolo.engine.device import choose_device
 from swin_yolo.engine.evaluate import versions
 from swin_yolo.engine.export import FORMATS
@@ -48,6 +49,7 @@ class Settings:
         per_row: say what each row of each model takes.
         batch_size: images of a batch in training.
         epochs: of training, at least 2.
+        data: dataset that is trained on beside ultralytics.
         train_imgsz: side of the images of training beside ultralytics, in pixels.
         eval_images: number of images that are scored.
         objects365: open an annotation file of the size of Objects365's as well.
@@ -65,6 +67,7 @@ class Settings:
     per_row: bool = False
     batch_size: int = 8
     epochs: int = 3
+    data: str = "demo.yaml"
     train_imgsz: int = 320
     eval_images: int = 5000
     objects365: bool = False
@@ -103,6 +106,7 @@ def _training(settings: Settings) -> Iterator[Table]:
     yield training(
         TrainingSettings(
             settings.cfgs[0],
+            settings.data,
             imgsz=settings.train_imgsz,
             epochs=settings.epochs,
             batch_size=settings.batch_size,
@@ -153,6 +157,7 @@ def check(sections: Sequence[str], settings: Settings) -> None:
         check_side("--imgsz", settings.imgsz, STRIDE)
     if "training" in sections:
         check_side("--train-imgsz", settings.train_imgsz, STRIDE)
+        load_config(settings.data)
     for cfg in settings.cfgs if "models" in sections else settings.cfgs[:1] if "training" in sections else ():
         read_model_yaml(cfg)
 

@@ -48,6 +48,7 @@ def run(argv: Sequence[str]) -> int:
         per_row=args.per_row,
         batch_size=args.batch_size,
         epochs=args.epochs,
+        data=args.data,
         train_imgsz=args.train_imgsz,
         eval_images=args.eval_images,
         objects365=args.objects365,
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add("--per-row", action="store_true", help="of models: what each row of each YAML takes, too")
     add("--batch-size", type=positive, default=8, help="images of a batch in models and training (default %(default)s)")
     add("--epochs", type=positive, default=3, help="of training, at least 2 (default %(default)s)")
+    add("--data", default="demo.yaml", help="what is trained on: dataset YAML, folder or name (default %(default)s)")
     add("--train-imgsz", type=positive, default=320, help="image side of training, pixels (default %(default)s)")
     add("--eval-images", type=positive, default=5000, help="images that evaluation scores (default %(default)s)")
     add("--objects365", action="store_true", help="of index: 25 million boxes, too; takes 5 GB of disk for a while")
