@@ -137,7 +137,7 @@ def compare_finished(
             "--weights": [str(file) for file in files],
             f"annotations of {task} (sha256)": sha256(index.annotations_file),
         }
-        *_, command = settle(save_dir, fixed, command)
+        settle(save_dir, fixed, command)
         models = []
         for number, (name, file) in enumerate(zip(names, files, strict=True)):
             display.say(f"scoring {name} on {task}")
