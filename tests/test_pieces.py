@@ -11,7 +11,7 @@ from torch.nn.modules import module as module_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 import swin_yolo
-from swin_yolo.nn import SwinBlock, SwinStage, pieces, piecewise, shifted_window_attention, swin
+from swin_yolo.nn import SwinBlock, SwinStage, linear, pieces, shifted_window_attention, swin
 from swin_yolo.nn.window import shifted_window_mask, window_partition
 
 exactly = {"rtol": 0, "atol": 1e-10}
@@ -256,7 +256,7 @@ def test_a_pytorch_without_onednn_will_do(tmp_path):
 def test_onednn_is_left_out_where_it_is_switched_off(monkeypatch):
     block, x = block_of(7, 3).float(), random_map(1, 9, 9, 12).float()
     expected = infer(block, x)
-    monkeypatch.setattr(piecewise, "_ONEDNN_LINEAR", lambda *_: pytest.fail("was called"))
+    monkeypatch.setattr(linear, "_ONEDNN", lambda *_: pytest.fail("was called"))
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     torch.testing.assert_close(infer(block, x), expected, rtol=0, atol=1e-5)
 

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import (
 )
 
 from .arguments import check_positive_int
+from .linear import is_traced
 from .window import (
     cached_shifted_window_mask,
     effective_shift,
@@ -167,11 +168,6 @@ def _attention_graph(x: Tensor, attention: WindowAttention, shift_size: int) -> 
     windows = x.index_select(1, order).flatten(0, 1).reshape(-1, attention.window_size**2, C)
     x = attention(windows, mask).flatten(0, 1).reshape(B, -1, C).index_select(1, inverse)
     return x.reshape(B, H, W, C)
-
-
-def is_traced(x: Tensor) -> bool:
-    """Whether a graph or shapes (by a tensor subclass) are being recorded, rather than values computed."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling() or type(x) is not Tensor
 
 
 def _register_flops() -> None:

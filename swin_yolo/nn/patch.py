@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .arguments import check_positive_int
+from .linear import linear
 from .swin import init_linear
 
 
@@ -70,4 +71,4 @@ class PatchMerging(nn.Module):
             x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
         # Columns before rows inside a patch, as the release concatenates them.
         x = rearrange(x, "b (h p) (w q) c -> b h w (q p c)", p=2, q=2)
-        return self.reduction(self.norm(x)).permute(0, 3, 1, 2)
+        return linear(self.norm(x), self.reduction).permute(0, 3, 1, 2)

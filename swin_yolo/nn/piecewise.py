@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from .attention import WindowAttention
+from .linear import linear
 from .pieces import layout, pieces, put_back, row_pieces
-
-# PyTorch can be built without oneDNN, and then has no such operator.
-_ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 class Depth(NamedTuple):
@@ -80,7 +78,7 @@ def attention_in_pieces(
         if piece.beyond is not None:
             normed.masked_fill_(piece.beyond.flatten()[:, None], 0)
         attended = _attend(normed.view(*piece.order.shape, C), attention, biases.index_select(0, piece.kinds), kept)
-        taken.add_(pointwise(attended, attention.proj).view(-1, C), alpha=scale)
+        taken.add_(linear(attended, attention.proj).view(-1, C), alpha=scale)
         put_back(taken, piece, out)
     return out.view(B, H, W, C)
 
@@ -114,10 +112,11 @@ def mlp_in_pieces(
     out = with_room(x, images) if out is None else out
     tokens, results = x.reshape(-1, C), out.view(-1, C)
     for rows in row_pieces(images, H * W):
-        hidden = pointwise(norm(tokens[rows]), fc1)
+        hidden = linear(norm(tokens[rows]), fc1, gelu=kept is None)
         if kept is not None:
             kept.append(hidden)
-        torch.add(tokens[rows], pointwise(F.gelu(hidden), fc2), alpha=scale, out=results[rows])
+            hidden = F.gelu(hidden)
+        torch.add(tokens[rows], linear(hidden, fc2), alpha=scale, out=results[rows])
     return out
 
 
@@ -132,7 +131,7 @@ def _attend(windows: Tensor, attention: WindowAttention, bias: Tensor, kept: lis
     """(n, N, C) windows, already normed, and (n, nH, N, N) bias to (n, N, C), which `proj` is to take."""
     n, N, C = windows.shape
     nH = attention.num_heads
-    qkv = pointwise(windows, attention.qkv).view(n, N, 3, nH, C // nH).permute(2, 0, 3, 1, 4)  # 3 n nH N d
+    qkv = linear(windows, attention.qkv).view(n, N, 3, nH, C // nH).permute(2, 0, 3, 1, 4)  # 3 n nH N d
     if qkv.dtype in (torch.float32, torch.float64):
         # For windows of some 49 tokens, PyTorch's fused attention takes up to twice the time of plain products here.
         qkv = qkv.reshape(3, n * nH, N, -1)
@@ -146,17 +145,3 @@ def _attend(windows: Tensor, attention: WindowAttention, bias: Tensor, kept: lis
         q, k, v = qkv
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(qkv.dtype))
     return x.transpose(1, 2).reshape(n, N, C)
-
-
-def pointwise(x: Tensor, linear: nn.Linear) -> Tensor:
-    """A linear layer; in fp32 by oneDNN, see `product`."""
-    if type(linear) is not nn.Linear or torch.is_autocast_enabled("cpu"):
-        return linear(x)
-    return product(x, linear.weight, linear.bias)
-
-
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Give x weight^T + bias; in fp32 by oneDNN, 7 to 17% faster than the MKL that PyTorch takes (AMD EPYC)."""
-    if x.dtype != torch.float32 or _ONEDNN_LINEAR is None or not torch.backends.mkldnn.enabled:
-        return F.linear(x, weight, bias)
-    return _ONEDNN_LINEAR(x, weight, bias, "none", [], "")

@@ -20,8 +20,9 @@ from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from .attention import WindowAttention
+from .linear import product, weight_gradient
 from .pieces import layout, pieces, put_back, row_pieces
-from .piecewise import Depth, attention_in_pieces, mlp_in_pieces, product, with_room
+from .piecewise import Depth, attention_in_pieces, mlp_in_pieces, with_room
 
 
 def attention_in_training(
@@ -60,7 +61,7 @@ class _LinearGradients:
     def back(self, grad: Tensor, x: Tensor) -> Tensor:
         """Gradient (n, out) of what a piece (n, in) gave to the gradient of the piece."""
         if self.weight is not None:
-            self.weight.addmm_(grad.t(), x)
+            self.weight += weight_gradient(grad, x)
         if self.bias is not None:
             self.bias += grad.sum(0)
         return product(grad, self._transposed)

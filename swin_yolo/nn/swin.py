@@ -7,13 +7,12 @@ Shapes: `B` batch, `H W` map in tokens, `C` channels.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules import module as every_module
 from torchvision.ops import StochasticDepth
 
 from .arguments import check_positive_int
-from .attention import WindowAttention, is_traced, shifted_window_attention
+from .attention import WindowAttention, shifted_window_attention
+from .linear import has_hooks, is_traced, linear
 from .piecewise import Depth, attention_in_pieces, mlp_in_pieces
 from .piecewise_training import attention_in_training, mlp_in_training
 
@@ -61,10 +60,10 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        x = F.gelu(self.fc1(x))
+        x = linear(x, self.fc1, gelu=True)
         if self.local is not None:
             x = x + self.local(x)
-        return self.fc2(x)
+        return linear(x, self.fc2)
 
 
 class SwinBlock(nn.Module):
@@ -141,7 +140,7 @@ def computes_in_pieces(block: SwinBlock, x: Tensor) -> bool:
     parts = block.attn, block.mlp, block.norm1, block.norm2, block.drop_path
     if x.device.type != "cpu" or tuple(map(type, parts)) != _PARTS:
         return False
-    if every_module._has_any_global_hook() or any(map(_has_hooks, block.modules())):
+    if has_hooks(*block.modules()):
         return False
     if torch._C._are_functorch_transforms_active():
         return False
@@ -152,11 +151,6 @@ def computes_in_pieces(block: SwinBlock, x: Tensor) -> bool:
     linears = block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2
     own = all(type(each) is nn.Linear for each in linears)
     return own and all(type(p) is nn.Parameter and p.dtype == x.dtype for p in block.parameters())
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(hooks)
 
 
 class SwinStage(nn.Module):
@@ -229,7 +223,7 @@ class SwinStage(nn.Module):
         last = x.is_contiguous(memory_format=torch.channels_last)
         x = x.permute(0, 2, 3, 1)  # B H W C
         if self.proj_in is not None:
-            x = self.proj_in(x)
+            x = linear(x, self.proj_in)
         for block in self.blocks:
             x = block(x)
         x = x.permute(0, 3, 1, 2)  # B C H W
