@@ -5,7 +5,13 @@ from swin_yolo.benchmark import layer_limits
 from swin_yolo.benchmark import layers as section
 from swin_yolo.benchmark.layer_limits import matmuls
 from swin_yolo.benchmark.layers import OURS, LayerSettings, layers
-from swin_yolo.benchmark.swin_peers import LIBRARIES, largest_difference, last_map, ours
+from swin_yolo.benchmark.swin_peers import (
+    LIBRARIES,
+    largest_difference,
+    largest_difference_of_backbones,
+    last_map,
+    ours,
+)
 from swin_yolo.nn import pieces
 from swin_yolo.timing import Timing
 
@@ -24,6 +30,15 @@ def test_blocks_of_other_libraries_are_ours_with_their_weights(name):
             assert largest_difference(peer, mine, stage, place, x) < 1e-5
 
 
+@pytest.mark.parametrize("name", sorted(LIBRARIES.keys() - {OURS}))
+def test_backbones_of_other_libraries_are_ours_with_their_weights(name):
+    torch.manual_seed(0)
+    mine, peer = ours(), LIBRARIES[name](7, (224, 224))
+    for swin in (mine, peer):
+        swin.module.eval()
+    assert largest_difference_of_backbones(peer, mine, torch.rand(1, 3, 224, 224)) < 1e-4
+
+
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_backbone_gives_the_last_map_of_swin_t(name):
     swin = LIBRARIES[name](7, (224, 224))
@@ -31,7 +46,7 @@ def test_a_backbone_gives_the_last_map_of_swin_t(name):
 
 
 def test_another_function_is_not_compared_in_speed():
-    with pytest.raises(RuntimeError, match=r"timm: its blocks differ from ours by 0\.5"):
+    with pytest.raises(RuntimeError, match=r"timm: it differs from ours by 0\.5"):
         section._check({"torchvision": 1e-6, "timm": 0.5})
 
 
@@ -58,7 +73,7 @@ def test_every_table_names_all_libraries_and_what_was_done(monkeypatch):
     ]
     for table in tables[:4]:
         assert [column.removesuffix(", ms") for column in table.columns[1:-1]] == list(LIBRARIES)
-    assert [len(table.rows) for table in tables] == [8, 8, 1, 1, 1, 2, 2]
+    assert [len(table.rows) for table in tables] == [8, 8, 1, 1, 1, 3, 2]
     assert tables[4].rows[0] == ("1 x 224 x 224", "1 MB", "2 MB", "2 MB", "2 MB", "0.50")
 
 

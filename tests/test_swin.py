@@ -196,8 +196,16 @@ def test_a_depthwise_term_sees_3x3_of_its_own_channel():
     nn.init.ones_(conv.weight)
     x = torch.zeros(1, 4, 4, 2)
     x[0, 1, 1, 0] = 1
-    assert conv(x)[0, ..., 0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+    before = x.clone()
+    assert conv(x)[0, ..., 0].tolist() == [[1, 1, 1, 0], [1, 2, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
     assert not conv(x)[..., 1].any()
+    assert torch.equal(x, before)
+
+
+def test_autocast_does_not_round_what_a_depthwise_term_is_added_to():
+    conv, x = DepthwiseConv(2), torch.full((1, 4, 4, 2), 1 + 2**-12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(conv(x), x)
 
 
 @pytest.mark.usefixtures("both_ways")

@@ -22,7 +22,7 @@ class Swin:
     Attributes:
         name: the library.
         module: what holds the parameters.
-        backbone: (B, 3, H, W) images to features.
+        backbone: (B, 3, H, W) images to the features behind the last norm.
         block: stage (0 to 3) and place in it (0 unshifted, 1 shifted) to a function of (B, H, W, C) maps.
     """
 
@@ -39,7 +39,10 @@ def ours(window_size: int = 7) -> Swin:
     def block(stage: int, place: int) -> Forward:
         return model.stages[stage].blocks[place]
 
-    return Swin("ours", model, model.forward_features, block)
+    def backbone(images: Tensor) -> object:
+        return model.norm(model.forward_features(images)[-1].permute(0, 2, 3, 1))
+
+    return Swin("ours", model, backbone, block)
 
 
 def torchvision_swin(window_size: int = 7) -> Swin:
@@ -51,7 +54,10 @@ def torchvision_swin(window_size: int = 7) -> Swin:
     def block(stage: int, place: int) -> Forward:
         return model.features[2 * stage + 1][place]
 
-    return Swin("torchvision", model, model.features, block)
+    def backbone(images: Tensor) -> object:
+        return model.norm(model.features(images))
+
+    return Swin("torchvision", model, backbone, block)
 
 
 def timm_swin(window_size: int = 7, image_hw: tuple[int, int] = (224, 224)) -> Swin:
@@ -113,10 +119,16 @@ def largest_difference(peer: Swin, mine: Swin, stage: int, place: int, x: Tensor
     return (a - b).abs().max().item()
 
 
+@torch.no_grad()
+def largest_difference_of_backbones(peer: Swin, mine: Swin, images: Tensor) -> float:
+    """Of our backbone with the peer's weights from the peer's, on (B, 3, H, W) images; ours keeps the weights."""
+    load_swin(peer.module.state_dict(), mine.module)
+    a, b = last_map(peer.backbone(images)), last_map(mine.backbone(images))
+    return (a.reshape(b.shape) - b).abs().max().item()
+
+
 def last_map(output: object) -> Tensor:
-    """The features in what a backbone or block gives: a tensor, a list of maps, or a record of transformers."""
-    if isinstance(output, Tensor):
-        return output
-    found = output[-1] if isinstance(output, list) else getattr(output, "last_hidden_state", None)
+    """The features in what a backbone or block gives: a tensor, or a record of transformers."""
+    found = output if isinstance(output, Tensor) else getattr(output, "last_hidden_state", None)
     assert isinstance(found, Tensor)
     return found

@@ -24,7 +24,7 @@ def nearest_num_heads(dim: int) -> int:
 
 
 class DepthwiseConv(nn.Conv2d):
-    """Depthwise 3x3 convolution of an NHWC map, zero at the start, so that it adds nothing until it has learnt."""
+    """An NHWC map and a depthwise 3x3 convolution of it, zero at the start, so that it adds nothing until it learns."""
 
     def __init__(self, dim: int):
         super().__init__(dim, dim, 3, padding=1, groups=dim)
@@ -37,7 +37,11 @@ class DepthwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x.permute(0, 3, 1, 2)
+        term = super().forward(x)
+        # In place where nothing changes by it: the pages of a further map can cost more than all that is computed here.
+        same = term.dtype == x.dtype and not is_traced(x)
+        return (term.add_(x) if same else x + term).permute(0, 2, 3, 1)
 
 
 class Mlp(nn.Module):
@@ -62,7 +66,7 @@ class Mlp(nn.Module):
         """(B, H, W, C) to (B, H, W, C)."""
         x = linear(x, self.fc1, gelu=True)
         if self.local is not None:
-            x = x + self.local(x)
+            x = self.local(x)
         return linear(x, self.fc2)
 
 
@@ -109,7 +113,7 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C), any H and W from 1 up."""
         if self.local is not None:
-            x = x + self.local(x)
+            x = self.local(x)
         if is_traced(x) or not computes_in_pieces(self, x):
             x = x + self.drop_path(shifted_window_attention(self.norm1(x), self.attn, self.shift_size))
             return x + self.drop_path(self.mlp(self.norm2(x)))
