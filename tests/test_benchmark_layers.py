@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from swin_yolo.benchmark import layer_limits
+from swin_yolo.benchmark import layer_limits, layer_profile
 from swin_yolo.benchmark import layers as section
 from swin_yolo.benchmark.layer_limits import matmuls
 from swin_yolo.benchmark.layers import OURS, LayerSettings, layers
@@ -73,8 +73,23 @@ def test_every_table_names_all_libraries_and_what_was_done(monkeypatch):
     ]
     for table in tables[:4]:
         assert [column.removesuffix(", ms") for column in table.columns[1:-1]] == list(LIBRARIES)
-    assert [len(table.rows) for table in tables] == [8, 8, 1, 1, 1, 3, 2]
+    assert [len(table.rows) for table in tables] == [8, 8, 1, 1, 1, 2, 3, 2]
     assert tables[4].rows[0] == ("1 x 224 x 224", "1 MB", "2 MB", "2 MB", "2 MB", "0.50")
+
+
+def test_shares_of_work_sum_to_the_whole():
+    times = {"mkldnn::_linear_pointwise": 50.0, "aten::bmm": 10.0, "aten::gelu": 15.0, "aten::view": 25.0}
+    shares = layer_profile.shares_of_work(times)
+    assert (shares["matrix products"], shares["GELU"], shares["all else"]) == pytest.approx((0.6, 0.15, 0.25))
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_a_profile_finds_the_products_of_both_ways():
+    table = section._profiles(SMALL)
+    inference, training = (figures["shares"] for figures in table.figures.values())
+    assert inference["matrix products"] > 0.3 and training["matrix products"] > 0.3
+    assert training["GELU"] > 0 < inference["softmax"]
+    assert all(shares["all else"] < 0.3 for shares in (inference, training))
 
 
 def test_maps_that_a_further_window_does_not_divide_are_left_out(monkeypatch):

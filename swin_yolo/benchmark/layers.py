@@ -8,6 +8,7 @@ from torch import Tensor
 
 from swin_yolo.benchmark.layer_limits import bare_matmuls, set_up_table
 from swin_yolo.benchmark.layer_memory import training_peak
+from swin_yolo.benchmark.layer_profile import profile_table
 from swin_yolo.benchmark.report import Table, figure
 from swin_yolo.benchmark.swin_peers import (
     DIM,
@@ -50,13 +51,15 @@ class LayerSettings:
 
 
 def layers(settings: LayerSettings) -> Iterator[Table]:
-    """Blocks and backbones, in inference and in a training step; then memory, the physical limit, and set-up."""
+    """Blocks and backbones, in inference and training; then memory, a profile, the physical limit, and set-up."""
     for window in settings.windows:
         for training in (False, True):
             yield _blocks(settings, window, training=training)
     for training in (False, True):
         yield _backbones(settings, training=training)
     yield _memory(settings)
+    if settings.device.type == "cpu":
+        yield _profiles(settings)
     yield bare_matmuls(settings.image_hw[0], settings.device, settings.rounds)
     yield set_up_table(settings.image_hw[0], settings.windows[0], settings.device, settings.rounds)
 
@@ -115,6 +118,20 @@ def _differences_of_backbones(settings: LayerSettings) -> dict[str, float]:
     }
     _check(differences)
     return differences
+
+
+def _profiles(settings: LayerSettings) -> Table:
+    torch.manual_seed(0)
+    swin = LIBRARIES[OURS](settings.windows[0], settings.image_hw[0])
+    swin.module.eval()
+    steps = {}
+    for training in (False, True):
+        for image_hw in settings.image_hw:
+            for batch in settings.batches:
+                what = "training step" if training else "inference"
+                images = torch.rand(batch, 3, *image_hw)
+                steps[f"{batch} x {image_hw[0]} x {image_hw[1]}, {what}"] = _step(swin.backbone, images, training)
+    return profile_table(steps)
 
 
 def _memory(settings: LayerSettings) -> Table:

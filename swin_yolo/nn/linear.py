@@ -1,7 +1,7 @@
 """Linear layers by the faster of the two libraries that PyTorch has for matrix products on a CPU.
 
-`nn.Linear` takes MKL, convolutions take oneDNN. For the products of Swin layers oneDNN is faster: by 7 to 17% on an
-AMD EPYC with AVX2, by 40 to 90% on one with AVX-512, which MKL leaves unused on processors of other makers.
+`nn.Linear` takes MKL, convolutions take oneDNN. For the products of Swin layers oneDNN is faster: by 7 to 17% on one
+AMD EPYC, 1.6 to 2.1 times on a later one with AVX-512, which MKL leaves unused on processors of other makers.
 """
 
 from typing import Any
