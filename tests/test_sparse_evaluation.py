@@ -77,6 +77,7 @@ def test_every_image_class_and_size_is_as_cocoeval_has_it(seed):
         {"catIds": [9, 5]},
         {"maxDets": [3, 1]},
         {"iouThrs": np.array([0.1])},
+        {"iouThrs": np.array([1.0])},
         {"iouThrs": np.array([1.0, 0.5])},
         {"areaRng": [[0, 900], [900, 1e10]], "areaRngLbl": ["small", "all"]},
     ],
