@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import torch.autograd.forward_ad as fwAD
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swin_yolo.nn import C3STR, PatchMerging, SwinStage
 from swin_yolo.nn import linear as module
@@ -145,3 +147,79 @@ def test_all_products_of_a_layer_go_by_it(layer, products, grad, calls):
     with torch.set_grad_enabled(grad):
         layer.eval()(torch.rand(1, 24, 7, 7))
     assert len(calls) == products
+
+
+class Adapter(nn.Module):
+    """A layer in the place of another, without a weight of its own."""
+
+    def __init__(self, layer: nn.Linear):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+def test_a_layer_without_a_weight_is_called_as_it_is(calls):
+    merging, x = PatchMerging(24), torch.rand(1, 24, 4, 4)
+    with torch.no_grad():
+        expected = merging(x)
+        calls.clear()
+        merging.reduction = Adapter(merging.reduction)
+        torch.testing.assert_close(merging(x), expected, **nearly)
+    assert not calls
+
+
+def test_another_forward_of_a_layer_is_called(calls):
+    layer = make()
+    layer.forward = lambda x: x + 1
+    assert torch.equal(linear(rows(3), layer), rows(3) + 1) and not calls
+    stage = SwinStage(24, 24, 2).eval()
+    stage.blocks[0].mlp.fc2.forward = lambda x: torch.full((*x.shape[:-1], 24), torch.nan)
+    with torch.no_grad():
+        assert stage(torch.rand(1, 24, 7, 7)).isnan().all()
+
+
+@pytest.mark.parametrize("layer", [SwinStage(24, 32, 2), SwinStage(24, 24, 2, local=True), PatchMerging(24)])
+def test_forward_mode_derivatives_without_gradients(layer):
+    layer, x, direction = layer.eval(), torch.rand(1, 24, 8, 8), torch.rand(1, 24, 8, 8)
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        with fwAD.dual_level():
+            derivative = fwAD.unpack_dual(layer(fwAD.make_dual(x, direction))).tangent
+        double = layer.double()
+        step = 1e-6 * direction.double()
+        expected = (double(x.double() + step) - double(x.double() - step)) / 2e-6
+    torch.testing.assert_close(derivative.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@needs_onednn
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (3, 5)], ids=str)
+def test_gradients_of_a_sum_and_of_nothing(shape, capability, calls, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    layer, x = make(), rows(*shape).requires_grad_()
+    found = torch.autograd.grad(linear(x, layer).sum(), (x, *layer.parameters()))
+    assert all(0 not in weight.stride() for _, weight, *_ in calls), "oneDNN takes seconds for these"
+    expected = torch.autograd.grad(layer(x).sum(), (x, *layer.parameters()))
+    for mine, value in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, value, **nearly)
+
+
+def test_of_frozen_layers_nothing_is_kept():
+    layer, x = make(), rows(3, 5).requires_grad_()
+    layer.requires_grad_(False)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+        linear(x, layer).sum().backward()
+    assert kept == [layer.weight.shape]
+    kept.clear()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+        linear(x.detach(), layer.requires_grad_()).sum().backward()
+    assert kept == [x.shape]
+
+
+@needs_onednn
+def test_batched_gradients_are_those_of_the_layer():
+    layer, x = make(), rows(3)
+    ours = torch.autograd.functional.jacobian(lambda x: linear(x, layer), x, vectorize=True)
+    torch.testing.assert_close(ours, torch.autograd.functional.jacobian(layer, x, vectorize=True), **nearly)

@@ -4,8 +4,8 @@ Of a branch, autograd keeps a dozen maps (what comes out of the norm, the MLP's 
 it, ...). Here it keeps what matrix products gave: q, k, v, the attention, the hidden layer before the GELU. All else
 is computed again, in the cache, for less than reading it would take.
 
-Second derivatives are refused, and so is forward-mode differentiation. torch.func has both, by whole maps, where
-torch.nn.attention.sdpa_kernel asks for SDPBackend.MATH: PyTorch's fused attention for CPUs has neither.
+Second derivatives are refused. torch.func has them, and with forward-mode differentiation blocks go by whole maps as
+well, where torch.nn.attention.sdpa_kernel asks for SDPBackend.MATH: PyTorch's fused attention for CPUs has neither.
 
 Shapes: `B` batch, `H W` map in tokens, `C` channels, `N` tokens per window, `nH` heads, `d` channels per head, `n`
 windows of a piece.
@@ -20,7 +20,7 @@ from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from .attention import WindowAttention
-from .linear import product, weight_gradient
+from .linear import add_weight_gradient, product
 from .pieces import layout, pieces, put_back, row_pieces
 from .piecewise import Depth, attention_in_pieces, mlp_in_pieces, with_room
 
@@ -61,7 +61,7 @@ class _LinearGradients:
     def back(self, grad: Tensor, x: Tensor) -> Tensor:
         """Gradient (n, out) of what a piece (n, in) gave to the gradient of the piece."""
         if self.weight is not None:
-            self.weight += weight_gradient(grad, x)
+            add_weight_gradient(self.weight, grad, x)
         if self.bias is not None:
             self.bias += grad.sum(0)
         return product(grad, self._transposed)

@@ -12,7 +12,7 @@ from torchvision.ops import StochasticDepth
 
 from .arguments import check_positive_int
 from .attention import WindowAttention, shifted_window_attention
-from .linear import has_hooks, is_traced, linear
+from .linear import has_hooks, is_traced, is_transformed, linear
 from .piecewise import Depth, attention_in_pieces, mlp_in_pieces
 from .piecewise_training import attention_in_training, mlp_in_training
 
@@ -144,9 +144,7 @@ def computes_in_pieces(block: SwinBlock, x: Tensor) -> bool:
     parts = block.attn, block.mlp, block.norm1, block.norm2, block.drop_path
     if x.device.type != "cpu" or tuple(map(type, parts)) != _PARTS:
         return False
-    if has_hooks(*block.modules()):
-        return False
-    if torch._C._are_functorch_transforms_active():
+    if has_hooks(*block.modules()) or is_transformed():
         return False
     if not torch.is_grad_enabled():
         return True
