@@ -44,8 +44,9 @@ def profile_table(steps: Mapping[str, Callable[[], None]]) -> Table:
         rows.append((name, *(f"{100 * share:.0f}%" for share in shares.values())))
         figures[name] = {"shares": shares}
     remark = (
-        f"By PyTorch's profiler, {PASSES} passes of each. The GELU of inference is computed in the matrix product in "
-        "front of it. Windows and heads: what is moved to compute in windows, in pieces and by head."
+        f"Shares of the time in PyTorch's operators, by its profiler, {PASSES} passes of each. The GELU of inference "
+        "is computed in the matrix product in front of it. Windows and heads: whatever is copied, to compute in "
+        "windows, in pieces and by head, to merge patches, and to turn a weight for its gradient."
     )
     return Table("Where the time of our Swin-T goes", ("", *WORK, "all else"), rows, figures, (remark,))
 

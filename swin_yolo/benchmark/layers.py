@@ -23,6 +23,7 @@ from swin_yolo.timing import Timing, interleaved, ratio
 
 OURS = "ours"
 CPU = torch.device("cpu")
+WHOLE_WINDOWS = 32  # pixels by which an image of this many windows a side has whole windows in all four stages
 PARITY = 1e-4  # of maps of unit scale through one block in fp32
 STAGES = range(4)
 KINDS = {0: "W-MSA", 1: "SW-MSA"}
@@ -105,14 +106,16 @@ def _backbones(settings: LayerSettings, *, training: bool) -> Table:
             figures[label] = _figures(times)
     what = "a training step (forward and backward)" if training else "inference"
     title = f"Swin-T without its classifier, window {settings.windows[0]}, {what}"
-    return Table(title, ("images (B x H x W)", *_heads(swins)), rows, figures, _remarks(settings.rounds, differences))
+    where = f", on an image of {WHOLE_WINDOWS * settings.windows[0]} pixels a side, whose maps are whole windows"
+    remarks = _remarks(settings.rounds, differences, where)
+    return Table(title, ("images (B x H x W)", *_heads(swins)), rows, figures, remarks)
 
 
 def _differences_of_backbones(settings: LayerSettings) -> dict[str, float]:
     """Largest difference of each library's features from ours with its weights, on maps that are whole windows."""
-    window = settings.windows[0]
-    swins = _libraries(window, (32 * window, 32 * window), settings.device)
-    images = torch.rand(1, 3, 32 * window, 32 * window, device=settings.device)
+    window, side = settings.windows[0], WHOLE_WINDOWS * settings.windows[0]
+    swins = _libraries(window, (side, side), settings.device)
+    images = torch.rand(1, 3, side, side, device=settings.device)
     differences = {
         name: largest_difference_of_backbones(swin, swins[OURS], images) for name, swin in swins.items() if name != OURS
     }
@@ -212,7 +215,7 @@ def _check(differences: Mapping[str, float]) -> None:
             raise RuntimeError(f"{name}: it differs from ours by {difference:.2g} with the same weights")
 
 
-def _remarks(rounds: int, differences: Mapping[str, float]) -> tuple[str, ...]:
+def _remarks(rounds: int, differences: Mapping[str, float], where: str = "") -> tuple[str, ...]:
     said = f"Median of {rounds} rounds in turns; the last column is the median of theirs / ours, quartiles in brackets."
     same = ", ".join(f"{name} {value:.1g}" for name, value in differences.items() if name != OURS)
-    return (said, f"Greatest difference of the outputs with the same weights: {same}.")
+    return (said, f"Greatest difference of the outputs with the same weights{where}: {same}.")
