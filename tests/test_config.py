@@ -112,7 +112,9 @@ def test_a_wrong_yaml_is_one_line_that_says_what_was_expected(tmp_path, text, wo
 
 
 def test_an_unknown_name_lists_the_shipped_ones():
-    with pytest.raises(InputError, match=r"none\.yaml: no dataset YAML .* aerial_cars\.yaml, bccd\.yaml, coco\.yaml"):
+    with pytest.raises(
+        InputError, match=r"none\.yaml: no dataset YAML .* aerial_held_out\.yaml, bccd\.yaml, coco\.yaml"
+    ):
         load_config("none.yaml")
 
 
@@ -122,7 +124,14 @@ def test_an_unknown_name_lists_the_shipped_ones():
 def test_every_shipped_yaml_says_source_and_licence_and_is_understood(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_module, "IMAGES", {"train": 1, "val": 1, "test": 1})
     monkeypatch.setenv("SWIN_YOLO_DATA", str(tmp_path))
-    folders = {"bccd": "bccd", "coco": "coco", "aerial_cars": "aerial_cars_tiles", "visdrone": "VisDrone", "demo": "."}
+    folders = {
+        "bccd": "bccd",
+        "coco": "coco",
+        "aerial_cars": "aerial_cars_tiles",
+        "aerial_held_out": "aerial_cars_tiles",
+        "visdrone": "VisDrone",
+        "demo": ".",
+    }
     assert {file.stem for file in shipped_dir("data").glob("*.yaml")} == set(folders)
     for name, folder in folders.items():
         (tmp_path / folder).mkdir(exist_ok=True)
