@@ -17,6 +17,7 @@ from swin_yolo.data.file_names import FileNames
 from swin_yolo.errors import InputError
 
 _ROUNDING = 0.01  # pixels; coordinates are often written with two decimals
+_LOOKED_UP = 8  # ids in a range of at most that many times their number, as those of COCO, get a table of the range
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +211,13 @@ def _first_repeated(ids: NDArray[np.int64]) -> int | None:
 
 def _places(wanted: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each wanted id is in `ids` (at least one, all different); -1 where it is not."""
+    low, high = int(ids.min()), int(ids.max())
+    if high - low < _LOOKED_UP * len(ids):
+        # One look for each, where a search among millions takes twenty that the cache does not hold.
+        places = np.full(high - low + 2, -1)  # the last is that of all ids beyond
+        places[ids - low] = np.arange(len(ids))
+        return places[np.where((low <= wanted) & (wanted <= high), wanted - low, -1)]
     order = np.argsort(ids)
-    found = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)
-    places = order[found]
-    return np.where(ids[places] == wanted, places, -1)
+    rising = ids[order]
+    found = np.searchsorted(rising, wanted).clip(max=len(ids) - 1)
+    return np.where(rising[found] == wanted, order[found], -1)
