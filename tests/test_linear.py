@@ -170,6 +170,19 @@ def test_a_layer_without_a_weight_is_called_as_it_is(calls):
     assert not calls
 
 
+class Packed(torch.Tensor):
+    """Weights of another type, as libraries that quantize put them into a plain layer."""
+
+
+def test_weights_of_another_type_are_left_to_the_layer(calls):
+    layer = make().requires_grad_(False)
+    layer.weight = nn.Parameter(layer.weight.as_subclass(Packed), requires_grad=False)
+    expected = F.linear(rows(3), layer.weight.as_subclass(torch.Tensor), layer.bias)
+    with torch.no_grad():
+        torch.testing.assert_close(linear(rows(3), layer).as_subclass(torch.Tensor), expected, **nearly)
+    assert not calls
+
+
 def test_another_forward_of_a_layer_is_called(calls):
     layer = make()
     layer.forward = lambda x: x + 1
